@@ -1,0 +1,27 @@
+"""rankscope: do my representations collapse, where, how fast, and what would stop it?"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from rankscope._version import __version__
+
+if TYPE_CHECKING:
+    from rankscope.pipeline import probe
+    from rankscope.records import Report
+    from rankscope.renderers import load
+
+_PUBLIC = {"probe": "rankscope.pipeline", "Report": "rankscope.records", "load": "rankscope.renderers"}
+
+__all__ = ["Report", "__version__", "load", "probe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'rankscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,133 @@
+"""Errors: what was attempted, what is wrong in the user's terms, and the safe next step first.
+
+```
+RankscopeError            exit 70   a bug, unless a subclass says otherwise
+├── UsageError            exit 2    the command line, an option or the configuration
+└── CannotMeasure         exit 3    nothing could be measured
+    ├── LoadError         the model: a file refused, wrong keys, a factory that raised
+    ├── InputError        the inputs: unreadable, out of range, bound to no parameter
+    └── CaptureError      the forward pass: it raised, no hook fired, no layer matched
+RankscopeWarning          something the user should know; the numbers are right
+└── DegradedWarning       something could not be had; the report says what
+```
+
+Codes are stable: RS1xx usage, RS2xx inputs, RS3xx model files, RS4xx capture, RS5xx notes about the numbers,
+RS6xx output, RS9xx internal. `CATALOGUE` holds one entry for each; `docs/errors.md` is generated from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a code means: its title, what usually causes it, and what to do."""
+
+    title: str
+    cause: str
+    remedy: str
+
+
+class RankscopeError(Exception):
+    """An error with a stable code, the facts beside it, and remedies with the safest first.
+
+    Args:
+        code: a key of `CATALOGUE`, such as ``"RS301"``.
+        headline: one line: what was attempted and what is wrong.
+        details: pairs (label, text) of facts.
+        remedies: pairs (label, text) of next steps, the safest first, the risky one last.
+
+    Example:
+        >>> print(LoadError("RS310", "model.pt was not loaded: no such file"))
+        model.pt was not loaded: no such file [RS310]
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(
+        self,
+        code: str,
+        headline: str,
+        *,
+        details: Iterable[tuple[str, str]] = (),
+        remedies: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(headline)
+        self.code = code
+        self.headline = headline
+        self.details = tuple(details)
+        self.remedies = tuple(remedies)
+
+    def __str__(self) -> str:
+        lines = [f"{self.headline} [{self.code}]"]
+        lines += [f"  {label}  {text}" for label, text in self.details]
+        lines += [f"  {label}: {text}" for label, text in self.remedies]
+        return "\n".join(lines)
+
+
+class UsageError(RankscopeError):
+    """The command line, an option or the configuration is wrong; nothing was run."""
+
+    exit_code = 2
+
+
+class CannotMeasure(RankscopeError):  # noqa: N818 - reads as the sentence it is
+    """Nothing could be measured."""
+
+    exit_code = 3
+
+
+class LoadError(CannotMeasure):
+    """The model could not be had."""
+
+
+class InputError(CannotMeasure):
+    """The inputs could not be had, or do not fit the model."""
+
+
+class CaptureError(CannotMeasure):
+    """The forward pass failed, or showed nothing to measure."""
+
+
+class RankscopeWarning(UserWarning):
+    """Something the user should know; the numbers are right."""
+
+
+class DegradedWarning(RankscopeWarning):
+    """Something could not be had; the report says what and why."""
+
+
+CATALOGUE: dict[str, Entry] = {
+    # RS1xx usage and configuration
+    "RS101": Entry(
+        "unknown name",
+        "A measure, layer, option value or architecture is misspelt.",
+        "Take one of the names that the error lists.",
+    ),
+    # RS2xx inputs
+    # RS3xx model files
+    "RS310": Entry(
+        "no such file",
+        "The path does not exist, or is read from another working directory.",
+        "Check the path. A hub name needs the prefix hf:, an architecture the prefix zoo:.",
+    ),
+    # RS4xx capture
+    # RS5xx notes about the numbers
+    # RS6xx output
+    "RS602": Entry(
+        "not a report",
+        "The file is no rankscope report, or was cut short.",
+        "Give a file that `rankscope probe … -o report.json` wrote; measure again if it was cut.",
+    ),
+    "RS603": Entry(
+        "another schema version",
+        "The report was written by a version of rankscope with another report schema.",
+        "Measure again with this version, or read it with the version that its `rankscope` field names.",
+    ),
+    # RS9xx internal
+}

@@ -1,0 +1,1 @@
+"""Measures: one file, one pure function, one value per sequence."""

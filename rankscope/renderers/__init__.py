@@ -1,0 +1,1 @@
+"""Renderers: one file an output format; each only writes to a stream."""
