@@ -109,6 +109,31 @@ CATALOGUE: dict[str, Entry] = {
         "A measure, layer, option value or architecture is misspelt.",
         "Take one of the names that the error lists.",
     ),
+    "RS102": Entry(
+        "the command line cannot be read",
+        "An option is unknown, lacks its value, or has one of the wrong kind.",
+        "`rankscope COMMAND --help` lists the options.",
+    ),
+    "RS103": Entry(
+        "options that do not go together",
+        "Two options ask for different things, such as two sources of inputs.",
+        "Leave one of them out.",
+    ),
+    "RS104": Entry(
+        "the configuration cannot be read",
+        "The file is missing or is not valid TOML.",
+        "Mend the file, or run with --no-config.",
+    ),
+    "RS105": Entry(
+        "a wrong entry in the configuration",
+        "A key is unknown, or its value is of another kind than expected.",
+        "Correct the key; the error names the nearest known one.",
+    ),
+    "RS106": Entry(
+        "trust asked for in a configuration file",
+        "A file in a repository must not decide that code is run on loading a model.",
+        "Give --allow or --trust on the command line.",
+    ),
     # RS2xx inputs
     # RS3xx model files
     "RS310": Entry(
@@ -117,8 +142,28 @@ CATALOGUE: dict[str, Entry] = {
         "Check the path. A hub name needs the prefix hf:, an architecture the prefix zoo:.",
     ),
     # RS4xx capture
+    "RS440": Entry(
+        "no number could be had",
+        "Every row is undefined, skipped or failed: too few tokens, numbers that are not finite, or measures that the model has no values for.",
+        "The table and the report give the reason beside each row; give longer inputs or other measures.",
+    ),
     # RS5xx notes about the numbers
+    "RS510": Entry(
+        "limits of the verdict",
+        "A note, no fault: under which limits a stack is called collapsed or thinning.",
+        "The limits are choices of this project. Judge by a recorded baseline or a requirement of your own.",
+    ),
+    "RS511": Entry(
+        "tokens share a direction, their differences are rich",
+        "A large mean token: cosines are near 1, but what is left after centring spreads over many directions.",
+        "Look at the centred ranks beside the uncentred ones before calling it collapse.",
+    ),
     # RS6xx output
+    "RS601": Entry(
+        "an output cannot be written",
+        "The folder is missing or read-only, the disk is full, or the path is a folder.",
+        "Create the folder or name another path. Nothing was left half-written.",
+    ),
     "RS602": Entry(
         "not a report",
         "The file is no rankscope report, or was cut short.",
@@ -129,5 +174,25 @@ CATALOGUE: dict[str, Entry] = {
         "The report was written by a version of rankscope with another report schema.",
         "Measure again with this version, or read it with the version that its `rankscope` field names.",
     ),
+    "RS604": Entry(
+        "unknown output format",
+        "The suffix of an output file names no format.",
+        "Use one of the suffixes that the error lists, or give --format.",
+    ),
+    "RS605": Entry(
+        "a report cannot be read",
+        "The file is missing, is a folder, or may not be read.",
+        "Check the path.",
+    ),
     # RS9xx internal
+    "RS900": Entry(
+        "a bug in rankscope",
+        "Something happened that the program did not foresee.",
+        "Run again with --debug and report what it prints.",
+    ),
+    "RS901": Entry(
+        "out of memory",
+        "The model, its inputs or a spectrum do not fit in memory.",
+        "Give fewer or shorter sequences (--batch-size, --max-tokens), or measure fewer layers (--layers).",
+    ),
 }
