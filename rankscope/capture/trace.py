@@ -35,17 +35,23 @@ from rankscope.capture.flow import (
     place,
     tensors,
 )
+from rankscope.capture.session import call
 from rankscope.capture.skips import candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping
+    from collections.abc import Callable, MutableMapping
+
+    from rankscope.records import Batch
 
 Operands = list[tuple[Tensor, Flow]]
 
 
 @dataclass(eq=False)
 class Trace(TorchFunctionMode):
-    """The function mode that keeps the books; `calls`, `sums` and `attention` are what it found."""
+    """The function mode that keeps the books; `calls`, `sums` and `attention` are what it found.
+
+    `declared` is the shape that reached the first module with a `batch_first` attribute, and that attribute.
+    """
 
     model: nn.Module
     calls: list[Call] = field(default_factory=list)
@@ -62,6 +68,7 @@ class Trace(TorchFunctionMode):
         self._origin_calls: list[Call | None] = []
         self._foreign = 0  # origins that no watched operation made
         self._counts: dict[int, int] = {}
+        self.declared: tuple[torch.Size, bool] | None = None
 
     def _origin(self) -> int:
         self._origin_calls.append(self._stack[-1] if self._stack else None)
@@ -79,6 +86,9 @@ class Trace(TorchFunctionMode):
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of every module."""
         read = [self.flow(tensor) for tensor in tensors((args, kwargs))]
+        if self.declared is None and hasattr(module, "batch_first"):
+            shape = next((tensor.shape for tensor in tensors((args, kwargs)) if tensor.ndim == 3), None)
+            self.declared = None if shape is None else (shape, bool(module.batch_first))
         index = self._counts[id(module)] = self._counts.get(id(module), -1) + 1
         parent = self._stack[-1] if self._stack else None
         call = Call(module, self.names[id(module)], index, parent, len(self.calls), len(self._origin_calls))
@@ -187,19 +197,19 @@ def _repeated(name: str, operands: Operands) -> torch.Size | None:
     return operands[0][1].repeated if name in {"reshape", "view"} else None
 
 
-def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
+def trace(model: nn.Module, batch: Batch) -> Trace:
     """Watch one forward pass; the model is left as it was.
 
     Args:
         model: any module.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
+        batch: one call of it.
 
     Returns:
         The finished trace.
 
     Example:
-        >>> watched = trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), (torch.ones(2, 4),), {})
+        >>> from rankscope.records import Batch
+        >>> watched = trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), Batch((torch.ones(2, 4),)))
         >>> [call.name for call in watched.calls]
         ['', '0', '1']
     """
@@ -210,7 +220,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
             handles.append(module.register_forward_pre_hook(watched.enter, with_kwargs=True))
             handles.append(module.register_forward_hook(watched.leave, with_kwargs=True))
         with torch.compiler.set_stance("force_eager"), watched:
-            model(*args, **kwargs)
+            call(model, batch)
     finally:
         for handle in handles:
             handle.remove()

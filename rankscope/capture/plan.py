@@ -1,0 +1,208 @@
+"""Plan: the places of a model at which later forward passes are measured."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rankscope.capture.blocks import stacks
+from rankscope.capture.skips import statuses
+from rankscope.errors import CaptureError
+from rankscope.records import Layer, Note, display_name
+from rankscope.registry import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import nn
+
+    from rankscope.capture.flow import Call, Steps
+    from rankscope.capture.trace import Trace
+
+MODULES = "modules"  # the stack of a model without repeated blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A module call to hook: its output, or with `entering` its input number `stream`."""
+
+    layer: Layer
+    module: nn.Module
+    module_name: str
+    call: int
+    entering: bool = False
+    stream: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePlace:
+    """An attention call whose values belong to a layer; `repeated` is their shape before heads were repeated."""
+
+    layer: Layer
+    repeated: torch.Size | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure.
+
+    `values` are keyed by place in the user's code and how-manieth hit; `no_values` gives a reason for each other
+    layer, keyed by (stack, index); `skipped` the layers that are left out, with the reason.
+    """
+
+    places: tuple[Place, ...]
+    values: Mapping[tuple[Steps, int], ValuePlace]
+    no_values: Mapping[tuple[str, int], str]
+    names: Mapping[int, str]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order."""
+        return tuple(place.layer for place in self.places)
+
+
+def plan(trace: Trace, layers: Sequence[str] = (), skip_layers: Sequence[str] = ()) -> Plan:
+    """Choose the places: the stacks of repeated blocks, the modules of the user's globs, or every leaf module.
+
+    Args:
+        trace: a finished trace.
+        layers: globs over module names; empty for the stacks.
+        skip_layers: globs over module names to leave out.
+
+    Returns:
+        The plan.
+
+    Raises:
+        CaptureError: a glob matches nothing, no matched module ran, or nothing is left.
+    """
+    notes: list[Note] = []
+    skipped: dict[str, str] = {}
+    if layers:
+        groups = {", ".join(layers): _matching(trace, layers, skipped)}
+    else:
+        groups = {display_name(pattern): calls for pattern, calls in stacks(trace).items()}
+        if not groups:
+            groups = {MODULES: _leaves(trace)}
+            notes.append(Note("RS420", "no stack of repeated blocks was found: the output of every module is measured"))
+    places: list[Place] = []
+    blocks: dict[Call, Layer] = {}
+    for stack, calls in groups.items():
+        kept = [call for call in calls if not _matches(call.name, skip_layers)]
+        skipped |= {_label(call, calls): "left out by --skip-layers" for call in calls if call not in kept}
+        if kept:
+            places += _places(stack, kept, trace, blocks)
+    if not places:
+        raise CaptureError(
+            "RS421",
+            "no layer is left to measure",
+            details=[("left out", ", ".join(list(skipped)[:5]) or "the model calls no module with a floating output")],
+            remedies=[("Choose layers", "--layers GLOB; `rankscope probe MODEL --layers '*'` measures every module")],
+        )
+    notes += _without_adds(trace, blocks)
+    values, no_values = _values(trace, blocks)
+    return Plan(tuple(places), values, no_values, trace.names, skipped, tuple(notes))
+
+
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+
+
+def _matching(trace: Trace, globs: Sequence[str], skipped: dict[str, str]) -> list[Call]:
+    """The calls of the modules that the globs name; what never ran is noted as skipped."""
+    names = [name for name in trace.names.values() if name]
+    ran = {call.name for call in trace.calls}
+    for glob in globs:
+        matched = [name for name in names if fnmatch.fnmatchcase(name, glob)]
+        if not matched:
+            near = unknown_name("layer", glob, names).details[:1]
+            raise CaptureError(
+                "RS422", f"--layers {glob!r} matches no module of the model", details=near or _some(names)
+            )
+        if not ran.intersection(matched):
+            raise CaptureError(
+                "RS423",
+                f"none of the {len(matched)} modules that --layers {glob!r} names ran",
+                details=_some(matched),
+                remedies=[("Containers never run", "name what they hold, such as 'layers.*' in place of 'layers'")],
+            )
+        skipped |= {display_name(name): "it never ran" for name in matched if name not in ran}
+    return [call for call in trace.calls if call.name and _matches(call.name, globs) and call.exit]
+
+
+def _some(names: Sequence[str]) -> list[tuple[str, str]]:
+    shown = ", ".join(display_name(name) for name in names[:8])
+    return [("modules", shown + (f", … ({len(names)} in all)" if len(names) > 8 else ""))]
+
+
+def _leaves(trace: Trace) -> list[Call]:
+    """Calls of modules that call no others, with a floating output."""
+    parents = {call.parent for call in trace.calls}
+    return [call for call in trace.calls if call not in parents and call.exit]
+
+
+def _label(call: Call, calls: Sequence[Call]) -> str:
+    """The name of a layer; calls of one module are told apart by their number, counted from 1."""
+    several = sum(other.module is call.module for other in calls) > 1
+    return display_name(call.name or type(call.module).__name__) + (f"#{call.index + 1}" if several else "")
+
+
+def _places(stack: str, calls: Sequence[Call], trace: Trace, blocks: dict[Call, Layer]) -> list[Place]:
+    first = calls[0]
+    kind = type(first.module).__name__
+    entry = Layer(stack, 0, f"{_label(first, calls)}.input", kind)
+    places = []
+    if first.streams:
+        places.append(Place(entry, first.module, first.name, first.index, entering=True, stream=_stream(first, trace)))
+    for index, call in enumerate(calls, 1):
+        layer = blocks[call] = Layer(stack, index, _label(call, calls), type(call.module).__name__)
+        places.append(Place(layer, call.module, call.name, call.index))
+    return places
+
+
+def _stream(call: Call, trace: Trace) -> int:
+    """Which floating input of a block is the residual stream: the skip of its adds, else the first."""
+    skips = 0
+    for site in trace.sums:
+        if site.call.inside([call]) and call.sums & site.bit:
+            skips |= site.origins
+    return next((number for number, near in enumerate(call.streams) if near & skips), 0)
+
+
+def _without_adds(trace: Trace, blocks: Mapping[Call, Layer]) -> list[Note]:
+    """A note for each stack of blocks in which no residual add was recognised."""
+    found = {
+        blocks[block].stack for status, block in statuses(trace, blocks).values() if block and status == "residual"
+    }
+    bare = dict.fromkeys(layer.stack for layer in blocks.values() if layer.stack not in found | {MODULES})
+    return [Note("RS424", f"{stack}: no residual add was recognised in its blocks") for stack in bare]
+
+
+def _values(
+    trace: Trace, blocks: Mapping[Call, Layer]
+) -> tuple[dict[tuple[Steps, int], ValuePlace], dict[tuple[str, int], str]]:
+    """The one self-attention call of each layer, or the reason why its values are undefined."""
+    nested = any(site.call.inside(blocks) for site in trace.attention)
+    found: dict[Layer, list[tuple[tuple[Steps, int], ValuePlace]]] = {layer: [] for layer in blocks.values()}
+    for site in trace.attention:
+        if nested:
+            block = site.call.inside(blocks)
+        else:  # each block is a residual module that follows its attention
+            block = min((c for c in blocks if c.number > site.call.number), key=lambda c: c.number, default=None)
+        if block is None or (nested and not site.origins & block.stream):
+            continue  # outside every block, or cross-attention
+        layer = blocks[block]
+        found[layer].append(((site.steps, site.hit), ValuePlace(layer, site.repeated)))
+    values = dict(places[0] for places in found.values() if len(places) == 1)
+    reasons = {
+        (layer.stack, layer.index): f"{len(places)} attention calls in one block" if places else NO_ATTENTION
+        for layer, places in found.items()
+        if len(places) != 1
+    }
+    return values, reasons
+
+
+NO_ATTENTION = "no attention call was seen in this block"

@@ -1,0 +1,202 @@
+"""Session: one measured forward pass that leaves no trace on the model or the process."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rankscope.capture.attention import ReadValues
+from rankscope.capture.flow import tensors
+from rankscope.errors import CaptureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from rankscope.capture.plan import Place, Plan, ValuePlace
+    from rankscope.records import Batch
+
+TARGETS = ("labels", "label", "targets", "target", "y")  # for the loss; given to the model only where it takes them
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no fused fast path, eager execution; everything is restored on the way out.
+
+    Restored are the training flag of every module, the fast-path switch of nn.MultiheadAttention and the random
+    number generators of torch.
+
+    Args:
+        model: the model.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> net = nn.Dropout()
+        >>> with undisturbed(net):
+        ...     net.training
+        False
+        >>> net.training
+        True
+    """
+    training = [(module, module.training) for module in model.modules()]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    devices = sorted(
+        {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
+    )
+    with torch.random.fork_rng(devices=devices), torch.compiler.set_stance("force_eager"):
+        try:
+            torch.backends.mha.set_fastpath_enabled(False)
+            model.eval()
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
+            for module, flag in training:
+                module.training = flag
+
+
+def forward(
+    model: nn.Module,
+    batch: Batch,
+    plan: Plan,
+    observe: Callable[[Place, Tensor], None],
+    observe_values: Callable[[ValuePlace, Tensor], None] | None = None,
+) -> Any:
+    """Run one batch with a hook at every place of the plan; the hooks are gone afterwards, whatever happened.
+
+    Args:
+        model: the model.
+        batch: the arguments of the call.
+        plan: the places.
+        observe: receives each place and its activation, inside the hook.
+        observe_values: receives the values of attention; None where no measure asks for them.
+
+    Returns:
+        What the model returned.
+
+    Raises:
+        CaptureError: the model raised.
+    """
+    handles = []
+    try:
+        for module, places in _by_module(plan).items():
+            watch = _Watch(places, observe)
+            handles.append(module.register_forward_pre_hook(watch.enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(watch.leave))
+        values = ReadValues(plan, observe_values) if observe_values and plan.values else contextlib.nullcontext()
+        with values:
+            return call(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def call(model: nn.Module, batch: Batch) -> Any:
+    """Call a model, and say in the user's terms what went wrong if it raises.
+
+    Args:
+        model: the model.
+        batch: the arguments.
+
+    Returns:
+        What the model returned.
+
+    Raises:
+        CaptureError: the model raised.
+    """
+    try:
+        return model(*batch.args, **_taken(model, batch.kwargs))
+    except Exception as error:
+        shown = str(error).strip().split("\n")[0][:300]
+        raise CaptureError(
+            "RS401",
+            f"the forward pass of {type(model).__name__} failed: {type(error).__name__}: {shown}",
+            details=[("inputs", describe(batch)), ("raised in", _raised_in(error))],
+            remedies=[
+                ("Give inputs that fit", "--input FILE, --random 'x=8x128x64' or --inputs module:function"),
+                ("See the traceback", "--debug"),
+            ],
+        ) from error
+
+
+def _taken(model: nn.Module, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments without the targets that the model's forward does not name."""
+    if not set(TARGETS) & set(kwargs):
+        return dict(kwargs)
+    named = inspect.signature(model.forward).parameters
+    return {name: value for name, value in kwargs.items() if name in named or name not in TARGETS}
+
+
+def describe(batch: Batch) -> str:
+    """The arguments of a call in one line: names, shapes and dtypes.
+
+    Args:
+        batch: the call.
+
+    Returns:
+        One line.
+
+    Example:
+        >>> from rankscope.records import Batch
+        >>> describe(Batch((torch.zeros(2, 3),), {"mask": torch.ones(2, 3, dtype=torch.bool)}))
+        'float32[2, 3], mask=bool[2, 3]'
+    """
+    parts = [_one(value) for value in batch.args]
+    parts += [f"{name}={_one(value)}" for name, value in batch.kwargs.items()]
+    return ", ".join(parts)
+
+
+def _one(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    return type(value).__name__
+
+
+def _raised_in(error: BaseException) -> str:
+    """The last frame of the traceback: a file name, its line and function."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "unknown"
+    code = trace.tb_frame.f_code
+    return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} in {code.co_name}"
+
+
+def _by_module(plan: Plan) -> dict[nn.Module, list[Place]]:
+    places: dict[nn.Module, list[Place]] = {}
+    for place in plan.places:
+        places.setdefault(place.module, []).append(place)
+    return places
+
+
+class _Watch:
+    """The two hooks of one module; a module that is called several times is told apart by its call number."""
+
+    def __init__(self, places: list[Place], observe: Callable[[Place, Tensor], None]) -> None:
+        self._entering = {place.call: place for place in places if place.entering}
+        self._leaving = {place.call: place for place in places if not place.entering}
+        self._observe = observe
+        self._begun = self._ended = -1
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del module
+        self._begun += 1
+        if place := self._entering.get(self._begun):
+            self._seen(place, (args, kwargs), place.stream)
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        del module, args
+        self._ended += 1
+        if place := self._leaving.get(self._ended):
+            self._seen(place, output, 0)
+
+    def _seen(self, place: Place, data: Any, number: int) -> None:
+        for index, tensor in enumerate(tensors(data)):
+            if index == number:
+                self._observe(place, tensor)
+                return
