@@ -1,0 +1,54 @@
+# Thin: .ci/install.py and .ci/check.py do the work and need nothing but a Python.
+.DEFAULT_GOAL := help
+.PHONY: help demo install fmt lint types test test-all docs check bench
+SHELL := /bin/sh
+export HF_HUB_OFFLINE ?= 1
+
+python := .venv/bin/python
+install = @python=$$(sh .ci/find-python) && "$$python" .ci/install.py
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'PYTHON=/path/to/python3 chooses the interpreter (3.11 or newer), TORCH=auto|cpu|cuda|system the torch (.ci/install.py)'
+
+demo: ## install into .venv, probe a shipped model, then show two models side by side
+	$(install) base
+	.venv/bin/rankscope probe baseline
+	$(python) examples/side_by_side.py baseline lambda-skip
+
+install: ## install into .venv
+	$(install) base
+
+fmt: ## format the code and mend what the linter can
+	$(install) test
+	$(python) -m ruff format .
+	$(python) -m ruff check --fix .
+
+lint: ## check format and lint
+	$(install) test
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+
+types: ## check the types
+	$(install) test
+	$(python) -m mypy
+
+test: ## install what the tests need and run them, without the model packages and the slow ones
+	$(install) test
+	$(python) -m pytest --quiet
+
+test-all: ## run every test, with the model packages and the slow ones
+	$(install) check
+	$(python) -m pytest --quiet -m ''
+
+docs: ## write the generated pages of docs/
+	$(install) base
+	$(python) docs/generate.py
+
+check: ## all that has to pass: format, lint, types, docs, doctests, tests; and how long each took
+	@python=$$(sh .ci/find-python) && "$$python" .ci/check.py
+
+bench: ## measure what the hooks cost
+	$(install) base
+	$(python) benchmarks/hook_overhead.py
