@@ -156,7 +156,7 @@ def _verdict(stack: Stack, worst: bool = False) -> tuple[str, str | None, str | 
     if stack.value(RESIDUAL, last, worst) is None:
         row = stack.rows[RESIDUAL][last]
         told = f"{row.status}: {row.reason}" if row.reason else row.status
-        return "undefined", None, f"{RESIDUAL} of the last layer, {row.layer}: {told}"
+        return "undefined", None, f"{RESIDUAL} of the last layer, {row.layer}, is {told}"
     run = len(layers)
     while run and _collapsed(stack, layers[run - 1], worst):
         run -= 1
@@ -179,12 +179,18 @@ def thin(stack: Stack, k: int, worst: bool = False) -> list[str]:
     for measure in (RESIDUAL, MU_BAR):
         value = stack.value(measure, k, worst)
         if value is not None and value < limits.thinning:
-            told.append(f"{measure} {value:.2g} is under {limits.thinning:g}")
+            told.append(f"{measure} {_apart(value, limits.thinning)} is under {limits.thinning:g}")
     value, row = stack.value(RANK, k, worst), stack.row(RANK, k)
     reference = row.reference if row is not None else None
     if value is not None and reference is not None and value - 1 < limits.thin_rank * (reference - 1):
         told.append(f"{RANK} {value:.3g} is far under the {reference:.3g} of Gaussian data")
     return told
+
+
+def _apart(value: float, limit: float) -> str:
+    """A number with the digits that show it is not the limit."""
+    texts = (f"{value:.{digits}g}" for digits in range(2, 17))
+    return next((text for text in texts if float(text) != limit), repr(value))
 
 
 _Fit = tuple[str | None, float | None, float | None, float | None]
@@ -230,7 +236,7 @@ def _line(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> tuple[float, floa
     tiny = 1e-24 * len(x)
     if sxx <= tiny or syy <= tiny:
         return 0.0, 1.0 if syy <= tiny else 0.0
-    return sxy / sxx, sxy * sxy / (sxx * syy)
+    return sxy / sxx, min(1.0, sxy * sxy / (sxx * syy))
 
 
 def _rich(stack: Stack) -> list[Note]:

@@ -142,9 +142,14 @@ CATALOGUE: dict[str, Entry] = {
         "Check the path. A hub name needs the prefix hf:, an architecture the prefix zoo:.",
     ),
     # RS4xx capture
+    "RS431": Entry(
+        "no singular values",
+        "The eigenvalue solver and the SVD both failed on a finite matrix: a broken BLAS, LAPACK or CUDA driver.",
+        "Measure on the CPU with `--device cpu`; where that fails too, reinstall numpy and torch.",
+    ),
     "RS440": Entry(
         "no number could be had",
-        "Every row is undefined, skipped or failed: too few tokens, numbers that are not finite, or measures that the model has no values for.",
+        "Every row is undefined or skipped: too few tokens, numbers that are not finite, nothing to measure.",
         "The table and the report give the reason beside each row; give longer inputs or other measures.",
     ),
     # RS5xx notes about the numbers

@@ -48,7 +48,8 @@ def sentence(depth: Depth, rows: Sequence[Row], limits: Limits | None = None) ->
 
 
 def _away(value: float) -> str:
-    return f"{100 * value:.2g} %"
+    """A distance to one direction as a share of the matrix; no finer than a hundredth of a percent."""
+    return f"{max(100 * value, 0.01):.2g} %"
 
 
 def _say_collapsed(depth: Depth, stack: Stack) -> str:
@@ -70,7 +71,10 @@ def _say_thinning(depth: Depth, stack: Stack) -> str:
     """Where first, and by which limit."""
     at = [k for k in stack.layers if stack.layer(k) == depth.layer]
     told = ", ".join(thin(stack, at[0])) if at else ""
-    return f"thinning, first at {depth.layer}" + (f": {told}" if told else "")
+    end = stack.value(RESIDUAL, stack.layers[-1]) if stack.layers else None
+    parts = [f"thinning, first at {depth.layer}" + (f": {told}" if told else "")]
+    parts += [f"at the end the tokens are {_away(end)} away from one direction"] if end is not None else []
+    return "; ".join(parts)
 
 
 def _say_healthy(stack: Stack) -> str:

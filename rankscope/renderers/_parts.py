@@ -1,0 +1,171 @@
+"""Parts of a report in words, shared by the formats for people. Every text that comes back is one printable line."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rankscope.depth import MU_BAR, RESIDUAL
+from rankscope.records import display_name
+from rankscope.renderers._sentence import sentence
+from rankscope.table import at_floor, number, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rankscope.records import Report, Row
+    from rankscope.table import Column, Table
+
+
+def plain(text: object) -> str:
+    """A text made one printable line, of any length (names of layers are cut by `display_name` itself)."""
+    words = str(text)
+    return "".join(display_name(words[i : i + 200]) for i in range(0, len(words), 200))
+
+
+# What this package itself writes beyond ASCII; what a model's names hold is left to the encoding of the stream.
+_SPELT = str.maketrans(
+    {"²": "^2", "—": "--", "…": "...", "×": "x", "≤": "<=", "→": "->", "−": "-", "λ": "lambda", "μ": "mu", "·": "-"}
+)
+
+
+def spell(text: str) -> str:
+    """A text for a screen that knows ASCII only."""
+    return text.translate(_SPELT)
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """What was measured, as pairs (label, text): the model, its inputs, and the machine."""
+    model, inputs, where = report.model, report.inputs, report.environment
+    count = model.get("parameters")
+    size = f"{count:,} parameters" if isinstance(count, int) else None
+    kind = [model.get("class"), size, model.get("format")]
+    named = plain(model.get("spec", "model"))
+    told = ", ".join(plain(part) for part in kind if part)
+    lines = [("model", f"{named} ({told})" if told else named)]
+    if model.get("edits"):
+        lines.append(("edits", ", ".join(plain(edit) for edit in model["edits"])))
+    if inputs:
+        lines.append(("inputs", plain(_inputs(inputs))))
+    run = [where.get(key) for key in ("device", "dtype", "spectra")]
+    if any(run):
+        lines.append(("run", plain(", ".join(str(part) for part in run if part))))
+    return lines
+
+
+def _inputs(inputs: object) -> str:
+    """Source, seed, and how many sequences of how many tokens."""
+    known = dict(inputs) if isinstance(inputs, dict) else {}
+    sequences, tokens = known.get("sequences"), known.get("tokens")
+    parts = [str(known.get("source", "inputs"))]
+    parts += [f"seed {known['seed']}"] if known.get("seed") is not None else []
+    if isinstance(sequences, int) and isinstance(tokens, int) and sequences:
+        some = "sequence" if sequences == 1 else "sequences"
+        even = tokens % sequences == 0
+        parts += [f"{sequences:,} {some} of {tokens // sequences:,} tokens" if even else f"{sequences:,} {some}"]
+        parts += [] if even else [f"{tokens:,} tokens"]
+    return ", ".join(parts)
+
+
+def verdict(report: Report, stack: str) -> tuple[str, str] | None:
+    """The verdict of a stack: the word, and the sentence."""
+    for entry in report.depth:
+        if entry.stack == stack and entry.measure == RESIDUAL:
+            return entry.verdict, plain(sentence(entry, report.rows))
+    return None
+
+
+def coverage(report: Report) -> str:
+    """How many layers were found, hooked, fired, measured and skipped, and why."""
+    cover = report.coverage
+    line = f"{cover.found} found, {cover.hooked} hooked, {cover.fired} fired, {cover.measured} measured"
+    if not cover.skipped:
+        return line
+    reasons = defaultdict(list)
+    for name, reason in cover.skipped.items():
+        reasons[plain(reason)].append(display_name(name))
+    told = "; ".join(f"{_some(names)}: {reason}" for reason, names in reasons.items())
+    return f"{line}, {len(cover.skipped)} skipped ({told})"
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    more = len(names) - most
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:most])} and {more} more"
+
+
+@dataclass(slots=True)
+class Footnotes:
+    """The distinct reasons for missing numbers, each told once and numbered in the order of appearance."""
+
+    texts: list[str] = field(default_factory=list)
+    floor: bool = False
+
+    def mark(self, row: Row) -> int:
+        """The number of the footnote of a row that has no number.
+
+        Args:
+            row: a row whose status is not ok.
+
+        Returns:
+            A number from 1 on.
+        """
+        text = plain(f"{row.status}: {row.reason}" if row.reason else row.status)
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text) + 1
+
+
+def split(table: Table) -> tuple[list[Column], list[tuple[str, str]]]:
+    """Columns with a number somewhere, and lines that say which others there are and why they have none.
+
+    Args:
+        table: one stack.
+
+    Returns:
+        The columns to show, and pairs (label, text) of the rest.
+    """
+    shown = [column for column in table.columns if any(value is not None for value in column.values)]
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for column in table.columns:
+        if column not in shown:
+            reasons[_why(column.rows)].append(column.label)
+    return shown, [("absent", f"{', '.join(labels)}: {why}") for why, labels in reasons.items()]
+
+
+def _why(rows: Iterable[Row | None]) -> str:
+    reasons = dict.fromkeys(plain(f"{r.status}: {r.reason}" if r.reason else r.status) for r in rows if r is not None)
+    return "; ".join(list(reasons)[:2]) + ("; …" if len(reasons) > 2 else "")
+
+
+def cells(column: Column, notes: Footnotes, unicode: bool = True) -> list[tuple[str, int]]:
+    """The texts of a column, each with the number of its footnote (0 for none).
+
+    Args:
+        column: one measure over the layers.
+        notes: takes the reasons of what is missing.
+        unicode: without it the marks are ASCII.
+
+    Returns:
+        As many pairs as there are layers.
+    """
+    texts = numbers(column.values)
+    found: list[tuple[str, int]] = []
+    for row, text in zip(column.rows, texts, strict=True):
+        if row is None:
+            found.append(("", 0))
+        elif number(row) is None:
+            found.append(("—" if unicode else "--", notes.mark(row)))
+        else:
+            notes.floor |= at_floor(row)
+            found.append(((("≤" if unicode else "<") if at_floor(row) else "") + text, 0))
+    return found
+
+
+def floor_note(report: Report) -> str:
+    """What the mark of a value at the floor means."""
+    dtype = report.environment.get("dtype", "the data's dtype")
+    return f"at or below the noise floor of {plain(dtype)} at this shape: smaller values cannot be told apart"
+
+
+VERDICT_MEASURES = (RESIDUAL, MU_BAR)

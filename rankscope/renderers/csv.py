@@ -1,0 +1,67 @@
+"""CSV: the long table, one line a row with its key as columns; `--wide` gives a column a measure.
+
+Numbers are written so that they read back to the same float. Every text is quoted. A spreadsheet takes a cell that
+begins with ``=``, ``+``, ``-`` or ``@`` for a formula, also a quoted one, so such a text gets an apostrophe in front;
+control characters become U+FFFD. The JSON report keeps the names as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from typing import TYPE_CHECKING, TextIO
+
+from rankscope.records import Row, display_name
+from rankscope.renderers import Style, renderer
+from rankscope.table import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rankscope.records import Report
+
+_FORMULA = ("=", "+", "-", "@")
+
+
+def _cell(value: object) -> object:
+    """A value as `csv` is to write it: floats by repr, texts made safe, nothing for None and what is not finite."""
+    if isinstance(value, str):
+        text = display_name(value)
+        return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+@renderer("csv", ".csv")
+def write(report: Report, stream: TextIO, style: Style) -> None:
+    """Write the rows.
+
+    Args:
+        report: any report; `samples` are left out.
+        stream: where to.
+        style: with `wide` a line is a layer, and a measure is a column.
+    """
+    out = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    lines = _wide(report) if style.wide else _long(report)
+    out.writerows([_cell(value) for value in line] for line in lines)
+
+
+def _long(report: Report) -> Iterator[list[object]]:
+    """The heading, then every row."""
+    names = [field.name for field in dataclasses.fields(Row) if field.name != "samples"]
+    yield list(names)
+    for row in report.rows:
+        yield [getattr(row, name) for name in names]
+
+
+def _wide(report: Report) -> Iterator[list[object]]:
+    """The heading, then every layer; stacks share the columns, in the order of first appearance."""
+    found = tables(report)
+    labels = list(dict.fromkeys(column.label for table in found for column in table.columns))
+    yield ["stack", "layer_index", "layer", *labels]
+    for table in found:
+        values = {column.label: column.values for column in table.columns}
+        for i, (k, name) in enumerate(zip(table.index, table.names, strict=True)):
+            yield [table.stack, k, name, *(values[label][i] if label in values else None for label in labels)]

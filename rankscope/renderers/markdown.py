@@ -1,0 +1,90 @@
+"""Markdown as GitHub reads it: for a pull request, a step summary or a lab book.
+
+Names and reasons are untrusted. A character that Markdown or HTML gives a meaning becomes a numeric entity, a name that
+holds none stands in a code span, and an ``@`` is followed by a zero-width space, so that it mentions nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TextIO
+
+from rankscope.records import display_name
+from rankscope.renderers import Style, renderer
+from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, plain, split, verdict
+from rankscope.table import ends, sparkline, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rankscope.records import Report
+    from rankscope.table import Table
+
+_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#!$@]|(?<!\w)_|_(?!\w)")
+_TAME = re.compile(r"\w|\w[\w./ -]*\w")
+
+
+def _text(text: str) -> str:
+    """A text in which nothing is markup."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};" + "&#8203;" * (found[0] == "@"), text)
+
+
+def _name(text: str) -> str:
+    """An identifier in a code span, if it is one."""
+    shown = display_name(text)
+    return f"`{shown}`" if _TAME.fullmatch(shown) else _text(shown)
+
+
+def _line(parts: Sequence[str]) -> str:
+    return f"| {' | '.join(parts)} |"
+
+
+@renderer("md", ".md", ".markdown")
+def write(report: Report, stream: TextIO, style: Style) -> None:
+    """Write the report as GitHub-flavoured Markdown.
+
+    Args:
+        report: any report.
+        stream: where to.
+        style: without `unicode` the curves are ASCII.
+    """
+    lines = ["## rankscope", "", *(f"- **{label}**: {_text(text)}" for label, text in facts(report))]
+    for table in tables(report):
+        lines += ["", *_stack(report, table, style)]
+    lines += ["", f"**layers**: {_text(coverage(report))}"]
+    lines += [f"\n**{_text(plain(note.code))}**: {_text(plain(note.text))}" for note in report.notes]
+    stream.write("\n".join(lines) + "\n")
+
+
+def _stack(report: Report, table: Table, style: Style) -> list[str]:
+    """One stack: the verdict, a line for each layer, and the curves."""
+    notes = Footnotes()
+    shown, absent = split(table)
+    lines = [f"### {_name(table.stack or 'model')}", ""]
+    found = verdict(report, table.stack)
+    if found is not None:
+        word, text = found
+        lines += [f"**{word}**{_text(text[len(word) :])}", ""]
+    if shown:
+        texts = [cells(column, notes) for column in shown]
+        lines += [_line(["k", "layer", *(_name(column.label) for column in shown)])]
+        lines += [_line(["---:", "---", *("---:" for _ in shown)])]
+        for i, (k, name) in enumerate(zip(table.index, table.names, strict=True)):
+            numbers = [text + (f" ({mark})" if mark else "") for text, mark in (column[i] for column in texts)]
+            lines.append(_line([str(k), _name(name), *numbers]))
+        lines += ["", *_curves(table, style)]
+    told = [f"({i + 1}) {_text(text)}" for i, text in enumerate(notes.texts)]
+    told += [f"≤ {_text(floor_note(report))}"] if notes.floor else []
+    told += [f"{label}: {_text(text)}" for label, text in absent]
+    return lines + [f"\n{text}" for text in told]
+
+
+def _curves(table: Table, style: Style) -> list[str]:
+    """Each measure over depth."""
+    lines = [_line(["over depth", f"k = {table.index[0]} … {table.index[-1]}", "first", "last", "Gaussian"])]
+    lines += [_line(["---", "---", "---:", "---:", "---:"])]
+    for column in split(table)[0]:
+        end = ends(column)
+        curve = _text(sparkline(column.values, not style.unicode))
+        lines.append(_line([_name(column.label), curve, end.first, end.last, end.gaussian]))
+    return lines

@@ -1,0 +1,224 @@
+"""Terminal: the table on the screen, with a curve over depth for each measure and the verdict in words.
+
+Names of layers are untrusted: they are set as `Text`, never as markup, after `display_name`.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, TextIO
+
+from rich.box import Box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from rankscope.depth import Limits
+from rankscope.records import display_name
+from rankscope.renderers import Style, renderer
+from rankscope.renderers._parts import (
+    VERDICT_MEASURES,
+    Footnotes,
+    cells,
+    coverage,
+    facts,
+    floor_note,
+    plain,
+    spell,
+    split,
+    verdict,
+)
+from rankscope.table import ends, sparkline, tables
+
+if TYPE_CHECKING:
+    from rankscope.records import Report
+    from rankscope.table import Column, Table
+
+_COLORS = {"healthy": "bold green", "thinning": "bold yellow", "collapsed": "bold red", "undefined": "bold magenta"}
+_HEAD = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+_ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LEAST_WIDTH = 40  # below it the terminal folds the lines
+_CURVE = 24  # a curve is given this many characters before anything else
+
+
+@renderer("table", ".txt")
+def write(report: Report, stream: TextIO, style: Style) -> None:
+    """Write the tables of a report for a screen of `style.columns`.
+
+    Args:
+        report: any report.
+        stream: where to.
+        style: what the screen can show.
+    """
+    screen = io.StringIO()
+    console = Console(
+        file=screen,
+        width=max(style.columns, _LEAST_WIDTH),
+        force_terminal=style.color,
+        color_system="standard" if style.color else None,
+        no_color=not style.color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    _pairs(console, facts(report))
+    for table in tables(report):
+        console.print()
+        _stack(console, report, table, style)
+    console.print()
+    _end(console, report, style)
+    text = screen.getvalue()
+    # Grids fill their lines with blanks, which a file or a pipe need not carry.
+    text = text if style.color else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    stream.write(text if style.unicode else spell(text))
+
+
+def _pairs(console: Console, pairs: list[tuple[str, str]], label: str = "bold") -> None:
+    """Lines of a label and a text that is folded, never cut."""
+    grid = Grid.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style=label)
+    grid.add_column(overflow="fold")
+    for name, text in pairs:
+        grid.add_row(Text(name), Text(text))
+    console.print(grid)
+
+
+def _stack(console: Console, report: Report, table: Table, style: Style) -> None:
+    """One stack: title, layers, curves, verdict, and what the marks mean."""
+    notes = Footnotes()
+    shown, absent = split(table)
+    title = Text(display_name(table.stack) or "model", style="bold")
+    console.print(title.append(_blocks(report, table.stack, style), style="not bold"))
+    texts = {column.label: cells(column, notes, style.unicode) for column in shown}
+    groups = _groups(shown, texts, table, console.width)
+    for i, group in enumerate(groups if style.every else groups[:1]):
+        if i:
+            console.print()
+        console.print(_layers(table, group, texts, console.width, style))
+    if len(groups) > 1 and not style.every:
+        more = sum(len(group) for group in groups[1:])
+        some = "measure" if more == 1 else "measures"
+        told = f"{more} more {some}: -v, a wider screen or -o FILE.csv; the curves are below"
+        console.print(Text(told, style="dim"))
+    marks = [(_raised(i + 1, style), text) for i, text in enumerate(notes.texts)]
+    marks += [("≤" if style.unicode else "<", floor_note(report))] if notes.floor else []
+    _pairs(console, [*marks, *absent], label="dim")
+    if shown:
+        console.print()
+        console.print(_curves(table, shown, console.width, style))
+    console.print()
+    found = verdict(report, table.stack)
+    if found is not None:
+        word, text = found
+        line = Text(text)
+        line.stylize(_COLORS.get(word, "bold"), 0, len(word))
+        console.print(line)
+
+
+def _blocks(report: Report, stack: str, style: Style) -> str:
+    """How many blocks of which class and shape, where they are all alike."""
+    layers = [layer for layer in report.layers if layer.stack == stack and layer.index > 0]
+    kinds = {(layer.type, layer.shape) for layer in layers}
+    if len(kinds) != 1:
+        return f": {len(layers)} layers" if layers else ""
+    times = "×" if style.unicode else "x"
+    kind, shape = kinds.pop()
+    size = f" {times} ".join(str(n) for n in shape)
+    return f": {len(layers)} {times} {display_name(kind)}" + (f", {size}" if size else "")
+
+
+def _raised(mark: int, style: Style) -> str:
+    return str(mark).translate(_SUPERSCRIPT) if style.unicode else f"[{mark}]"
+
+
+def _name_width(table: Table, width: int) -> int:
+    """The width of the column of names: enough for all, but at most a third of the screen."""
+    longest = max((Text(display_name(name)).cell_len for name in table.names), default=0)
+    return max(5, min(longest, max(16, width // 3)))
+
+
+def _column_width(column: Column, texts: list[tuple[str, int]]) -> int:
+    head = max(len(line) for line in column.heading.splitlines())
+    return max([head, *(len(text) + len(str(mark)) * (mark > 0) for text, mark in texts)])
+
+
+def _groups(
+    columns: list[Column], texts: dict[str, list[tuple[str, int]]], table: Table, width: int
+) -> list[list[Column]]:
+    """Columns in groups that fit beside the names, the most telling ones first."""
+    room = width - len(str(table.index[-1] if table.index else 0)) - 2 - _name_width(table, width)
+    groups: list[list[Column]] = [[]]
+    used = 0
+    for column in columns:
+        need = _column_width(column, texts[column.label]) + 2
+        if used + need > room and groups[-1]:
+            groups.append([])
+            used = 0
+        groups[-1].append(column)
+        used += need
+    return groups
+
+
+def _layers(
+    table: Table, columns: list[Column], texts: dict[str, list[tuple[str, int]]], width: int, style: Style
+) -> Grid:
+    """A line for each layer, a column for each measure."""
+    grid = Grid(box=_HEAD if style.unicode else _ASCII_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    height = max((column.heading.count("\n") for column in columns), default=0)
+    grid.add_column(Text("\n" * height + "k"), justify="right", no_wrap=True)
+    grid.add_column(Text("\n" * height + "layer"), overflow="fold", width=_name_width(table, width))
+    for column in columns:
+        above = "\n" * (height - column.heading.count("\n"))  # rich sets a heading at the top
+        grid.add_column(Text(above + column.heading), justify="right", no_wrap=True)
+    for i, (k, name) in enumerate(zip(table.index, table.names, strict=True)):
+        line = [Text(str(k)), Text(display_name(name))]
+        for column in columns:
+            text, mark = texts[column.label][i]
+            line.append(Text(text + (_raised(mark, style) if mark else ""), style=_alarm(column, i)))
+        grid.add_row(*line)
+    return grid
+
+
+def _alarm(column: Column, i: int) -> str:
+    """The colour of a number under a limit of the verdict; the sentence says the same in words."""
+    value, limits = column.values[i], Limits()
+    if value is None or column.label not in VERDICT_MEASURES:
+        return ""
+    return "red" if value < limits.collapsed else "yellow" if value < limits.thinning else ""
+
+
+def _curves(table: Table, columns: list[Column], width: int, style: Style) -> Grid:
+    """Each measure over depth: a curve, its ends, and what there is room for to hold them against."""
+    dots = "…" if style.unicode else ".."
+    found = [ends(column) for column in columns]
+    texts = [(end.first, end.last, end.gaussian, f"{end.low} {dots} {end.high}" if end.low else "") for end in found]
+    heads = ["first", "last", "Gaussian", f"last: min {dots} max"]
+    widths = [max(len(head), *(len(text[i]) for text in texts)) + 2 for i, head in enumerate(heads)]
+    room = width - max(len(column.label) for column in columns) - 2 - sum(widths[:2])
+    extra = [i for i in (2, 3) if any(text[i] for text in texts)]
+    while extra and room - sum(widths[i] for i in extra) < min(len(table.index), _CURVE):
+        extra.pop()
+    span = f"k = {table.index[0]} {dots} {table.index[-1]}"
+    grid = Grid(box=None, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    grid.add_column(Text("over depth"), overflow="fold")
+    grid.add_column(Text(span), no_wrap=True)
+    for i in (0, 1, *extra):
+        grid.add_column(Text(heads[i]), no_wrap=True, justify="right")
+    curve = max(len(span), room - sum(widths[i] for i in extra) - 2)
+    for column, text in zip(columns, texts, strict=True):
+        line = sparkline(column.values, not style.unicode, curve)
+        grid.add_row(*(Text(part) for part in (column.label, line, *(text[i] for i in (0, 1, *extra)))))
+    return grid
+
+
+def _end(console: Console, report: Report, style: Style) -> None:
+    """The coverage line and the notes."""
+    pairs = [("layers", coverage(report))]
+    pairs += [
+        ("note", f"{plain(note.text)} [{plain(note.code)}]")
+        for note in report.notes
+        if note.text not in style.announced
+    ]
+    _pairs(console, pairs)
