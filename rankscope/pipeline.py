@@ -1,0 +1,226 @@
+"""Pipeline: one pass over the inputs; the union of what the measures need, and no more, is captured."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rankscope._version import __version__
+from rankscope.capture.layout import Unmeasurable, axes
+from rankscope.capture.plan import Plan, plan
+from rankscope.capture.session import call, undisturbed
+from rankscope.capture.slicing import first_sequences
+from rankscope.capture.trace import Trace, trace
+from rankscope.depth import verdicts
+from rankscope.errors import CaptureError, InputError
+from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
+from rankscope.measures import resolve
+from rankscope.placing import placed, to_model
+from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source
+from rankscope.reduction import Reduction
+from rankscope.registry import unknown_name
+from rankscope.run import Run
+from rankscope.sources import LoadOptions, open_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+DOMINANT = 10.0  # a token this many times the median norm is named where raw and unit form disagree
+RANK_ONE = 0.3  # the limit of `thinning`: under it the raw tokens are near one direction
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureOptions:
+    """What to measure and how; the names are those of the flags."""
+
+    measures: Sequence[str] = ("quick",)
+    layers: Sequence[str] = ()
+    skip_layers: Sequence[str] = ()
+    device: str = "auto"
+    dtype: str | None = None
+    loss: str | Callable[[Any, Batch], Tensor] = "auto"
+    grad_tokens: int = 1024
+    spectra: str = "auto"
+
+
+def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> Report:
+    """Measure every layer of a model; the twin of ``rankscope probe``.
+
+    Args:
+        model: a module, or anything the command line takes: a file, ``package.module:factory``, ``zoo:…``, ``hf:DIR``,
+            the name of a demo checkpoint.
+        inputs: a tensor (batch, tokens) or (batch, tokens, width), a tuple, a dict of keyword arguments, a pair
+            (args, kwargs), or an iterable of those, such as a DataLoader; inferred from the model where None.
+        **options: the flags of the command line with underscores: fields of `LoadOptions`, `InputOptions` and
+            `MeasureOptions`, such as ``measures="full"``, ``layers=["h.*"]``, ``text="sample.txt"``.
+
+    Returns:
+        The report.
+
+    Raises:
+        UsageError: an option is unknown.
+
+    Example:
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> report = probe(torch.nn.TransformerEncoder(layer, 3), torch.randn(2, 8, 16), measures=["mu_bar"])
+        >>> [row.layer for row in report.rows]
+        ['layers.0.input', 'layers.0', 'layers.1', 'layers.2']
+    """
+    if isinstance(inputs, str) or (callable(inputs) and not hasattr(inputs, "__iter__")):
+        options, inputs = {**options, "inputs": inputs}, None
+    kinds: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
+    known = {field.name for kind in kinds for field in fields(kind)}
+    for name in options:
+        if name not in known:
+            error = unknown_name("option", name, sorted(known))
+            raise error
+    for name in ("measures", "layers", "skip_layers", "random"):
+        if isinstance(options.get(name), str):
+            options[name] = (options[name],)
+    load, gathering, measuring = (
+        kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options}) for kind in kinds
+    )
+    source = open_model(model, load)
+    found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
+    return measure(source, found, measuring)
+
+
+def measure(
+    source: Source,
+    inputs: Inputs,
+    options: MeasureOptions | None = None,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Report:
+    """Measure a model on inputs.
+
+    Args:
+        source: the model.
+        inputs: its inputs.
+        options: what to measure.
+        progress: called with a stage, how much of it is done, and of how much.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: the inputs hold no batch.
+    """
+    options = options or MeasureOptions()
+    requests = resolve(options.measures)
+    model, device, dtype = placed(source, options.device, options.dtype)
+    reduction = Reduction(requests, options.spectra)
+    fingerprint = Fingerprint()
+    notes: list[Note] = []
+    with undisturbed(model):
+        run: Run | None = None
+        first: Batch | None = None
+        for given in inputs.batches:
+            fingerprint.update(given)
+            batch = to_model(given, device, dtype)
+            if run is None:
+                first = batch
+                chosen, declared = _plan(model, batch, inputs.layout, options)
+                run = Run(model, chosen, reduction, inputs.layout, declared, progress)
+            run.batch(batch)
+        if run is None or first is None:
+            raise InputError("RS250", "the inputs hold no batch: nothing was measured")
+        run.finish()
+        if reduction.wants("gradient") or reduction.wants("weight_gradient"):
+            notes += run.gradients(first, options.loss, options.grad_tokens)
+    rows = reduction.rows()
+    depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
+    return Report(
+        model=_model_facts(source, model),
+        rows=rows,
+        inputs={
+            "source": inputs.source,
+            "sha256": fingerprint.hexdigest(),
+            "sequences": run.sequences,
+            "tokens": run.tokens,
+            "seed": inputs.seed,
+        },
+        environment={
+            "torch": torch.__version__,
+            "device": str(device),
+            "dtype": str(run.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "spectra": options.spectra,
+            "world_size": 1,
+        },
+        layers=tuple(replace(layer, shape=run.shapes.get(layer, ())) for layer in run.plan.layers),
+        depth=depth,
+        coverage=_coverage(run, rows),
+        notes=(*source.notes, *inputs.notes, *run.plan.notes, *run.notes, *notes, *_dominance(run, rows), *told),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        rankscope=__version__,
+    )
+
+
+def _plan(
+    model: nn.Module, batch: Batch, layout: str | None, options: MeasureOptions
+) -> tuple[Plan, tuple[torch.Size, bool] | None]:
+    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis."""
+    with torch.no_grad():
+        watched: Trace | None = None
+        if all(getattr(module, "batch_first", True) for module in model.modules()):
+            try:
+                watched = trace(model, first_sequences(batch, 1, axes(batch, layout)))
+            except (CaptureError, Unmeasurable):
+                watched = None  # the model may need the whole batch
+        if watched is None:
+            try:
+                watched = trace(model, batch)
+            except CaptureError as error:
+                call(model, batch)  # where the model itself fails, its own error is the one to tell
+                raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
+    return plan(watched, options.layers, options.skip_layers), watched.declared
+
+
+def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:
+    return {
+        "spec": source.spec,
+        "class": type(model).__name__,
+        "format": source.format,
+        "sha256": source.sha256,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "edits": [],
+    }
+
+
+def _coverage(run: Run, rows: Sequence[Row]) -> Coverage:
+    ok = {(row.stack, row.layer_index) for row in rows if row.status == "ok"}
+    layers = run.plan.layers
+    idle = {layer.name: "it did not run" for layer in layers if layer not in run.shapes and layer not in run.unread}
+    unread = {layer.name: reason for layer, reason in run.unread.items()}
+    return Coverage(
+        found=len(layers) + len(run.plan.skipped),
+        hooked=len(layers),
+        fired=len(run.shapes.keys() | run.unread.keys()),
+        measured=sum((layer.stack, layer.index) in ok for layer in layers),
+        skipped={**run.plan.skipped, **idle, **unread},
+    )
+
+
+def _dominance(run: Run, rows: Sequence[Row]) -> Iterator[Note]:
+    """One note a stack where one token of huge norm makes the raw tokens look collapsed and the unit rows are not."""
+    found = {(row.stack, row.layer_index, row.measure): row.value for row in rows if row.scope == "sequence"}
+    told: set[str] = set()
+    for layer, dominant in run.reduction.dominant.items():
+        stable = found.get((layer.stack, layer.index, "stable_rank"))
+        unit = found.get((layer.stack, layer.index, "rank_one_residual_unit"))
+        if layer.stack in told or stable is None or unit is None or dominant.ratio < DOMINANT:
+            continue
+        if 1 - 1 / stable < RANK_ONE**2 <= unit**2:
+            told.add(layer.stack)
+            yield Note(
+                "RS530",
+                f"{layer.name}: token {dominant.token} of sequence {dominant.sequence} has {dominant.ratio:.0f} times "
+                f"the median norm and draws the raw ranks down (stable_rank {stable:.2f}); the directions of the "
+                f"tokens are apart (rank_one_residual_unit {unit:.2f}): one huge token, not collapse",
+            )

@@ -1,0 +1,204 @@
+"""Run: the batches of one model, from hook to reduction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rankscope.capture.attention import arrange_values
+from rankscope.capture.gradients import gradients
+from rankscope.capture.layout import Axes, Declared, Unmeasurable, arrange, axes
+from rankscope.capture.session import forward
+from rankscope.capture.slicing import first_sequences
+from rankscope.errors import CaptureError, UsageError
+from rankscope.records import Batch, Layer, Note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from rankscope.capture.plan import Place, Plan, ValuePlace
+    from rankscope.reduction import Reduction
+
+DECODER = ("decoder", "tgt")
+
+
+class Run:
+    """Feeds a reduction from hooks; knows for each batch its axes, its masks and the values of layer 1.
+
+    Args:
+        model: the model.
+        plan: where to hook.
+        reduction: where activations go.
+        layout: the layout of the inputs, where given.
+        declared: what the trace learned of it.
+        progress: called per layer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: Plan,
+        reduction: Reduction,
+        layout: str | None = None,
+        declared: Declared | None = None,
+        progress: Callable[[str, int, int | None], None] | None = None,
+    ) -> None:
+        self.plan, self.reduction = plan, reduction
+        self.sequences = self.tokens = 0
+        self.dtype = torch.float32
+        self.shapes: dict[Layer, tuple[int, ...]] = {}
+        self.unread: dict[Layer, str] = {}  # layers that ran, but whose output could not be read
+        self.notes: list[Note] = []
+        self._model, self._layout, self._declared, self._progress = model, layout, declared, progress
+        self._batch, self._where = Batch(), Axes(0, None, None)
+        self._first_values: dict[str, Tensor] = {}
+        self._valued: set[Layer] = set()
+        self._seen = self._batches = 0
+        self._decoders = {layer.stack for layer in plan.layers if "decoder" in layer.stack}
+
+    def batch(self, batch: Batch) -> None:
+        """Measure one batch."""
+        self._enter(batch)
+        self._first_values = {}
+        self._seen = 0
+        observe_values = self._values if self.reduction.wants("value") else None
+        with torch.no_grad():
+            forward(self._model, batch, self.plan, self._activation, observe_values)
+        self._first_values = {}
+        self.sequences += self._where.batch
+        self._batches += 1
+
+    def finish(self) -> None:
+        """Say of every layer that gave nothing why.
+
+        Raises:
+            CaptureError: no hook fired at all.
+        """
+        if not self.shapes and not self.unread:
+            raise CaptureError(
+                "RS403",
+                f"hooks on {len(self.plan.places)} of {len(self.plan.places)} selected layers never fired",
+                remedies=[("Name layers that run", "--layers GLOB")],
+            )
+        for layer in self.plan.layers:
+            if layer not in self.shapes and layer not in self.unread:
+                self.reduction.fail("block", layer, "skipped", "it did not run")
+            reason = self.plan.no_values.get((layer.stack, layer.index))
+            if layer.index and layer not in self._valued:
+                self.reduction.fail("value", layer, "undefined", reason or "its attention call did not run")
+
+    def _enter(self, batch: Batch) -> None:
+        self._batch = batch
+        try:
+            self._where = axes(batch, self._layout, self._declared)
+        except Unmeasurable:
+            self._where = Axes(1, None, None)
+
+    def _activation(self, place: Place, tensor: Tensor) -> None:
+        layer = place.layer
+        self._seen += 1
+        if self._progress:
+            self._progress(f"batch {self._batches + 1}: {layer.name}", self._seen, len(self.plan.places))
+        try:
+            tokens = arrange(tensor.detach(), place.module, self._where)
+            keep = self._keep(layer.stack, tokens.shape[0], tokens.shape[1])
+        except Unmeasurable as reason:
+            self.unread[layer] = str(reason)
+            self.reduction.fail("block", layer, "undefined", str(reason))
+            return
+        if not self.shapes:
+            self.dtype = tokens.dtype
+        if layer == self.plan.places[0].layer:
+            self.tokens += int(keep.sum()) if keep is not None else tokens.shape[0] * tokens.shape[1]
+        self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
+        self.reduction.activation(layer, tokens, keep, self.sequences)
+
+    def _values(self, place: ValuePlace, tensor: Tensor) -> None:
+        layer = place.layer
+        self._valued.add(layer)
+        known = [shape[0] for other, shape in self.shapes.items() if other.stack == layer.stack]
+        try:
+            tokens = known[-1] if known else self._where.tokens
+            values = arrange_values(tensor.detach(), place.repeated, self._where, tokens)
+            keep = self._keep(layer.stack, values.shape[0], values.shape[1])
+        except Unmeasurable as reason:
+            self.reduction.fail("value", layer, "undefined", str(reason))
+            return
+        first = self._first_values.setdefault(layer.stack, values)
+        self.reduction.values(layer, values, first, keep, self.sequences)
+
+    def _keep(self, stack: str, sequences: int, tokens: int) -> Tensor | None:
+        """The padding mask of a stack; a decoder has its own."""
+        masks = dict(self._batch.keep)
+        if self._decoders and self._decoders != {layer.stack for layer in self.plan.layers}:
+            masks = {
+                name: mask for name, mask in masks.items() if name.startswith(DECODER) == (stack in self._decoders)
+            }
+        padded = {name: mask for name, mask in masks.items() if not bool(mask.all())}
+        if not padded:
+            return None
+        fitting = [mask for mask in padded.values() if tuple(mask.shape) == (sequences, tokens)]
+        if not fitting:
+            sizes = ", ".join(f"{name} {list(mask.shape)}" for name, mask in padded.items())
+            raise Unmeasurable(f"its {sequences} × {tokens} tokens do not fit the padding mask ({sizes})")
+        return fitting[0]
+
+    def gradients(self, batch: Batch, loss: str | Callable[[Any, Batch], Tensor], limit: int) -> list[Note]:
+        """Measure gradients over the first sequences of a batch: at most `limit` real tokens, at least one sequence."""
+        self._enter(batch)
+        chosen = first_sequences(batch, self._count(batch, limit), self._where)
+        if self._progress:
+            self._progress("gradients", 0, None)
+        try:
+            found = gradients(self._model, chosen, self.plan, loss, weights=self.reduction.wants("weight_gradient"))
+        except UsageError:
+            raise
+        except torch.OutOfMemoryError:
+            return self._no_gradients("skipped", "the backward pass ran out of memory")
+        except (CaptureError, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
+            return self._no_gradients("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
+        self._enter(chosen)
+        self._reduce_gradients(found.activations)
+        for (place, parameter), gradient in found.weights.items():
+            if gradient is None:
+                reason = "the loss does not depend on it"
+                self.reduction.fail("weight_gradient", place.layer, "undefined", reason, parameter)
+            else:
+                self.reduction.weight_gradient(place.layer, parameter, gradient)
+        return [Note("RS531", f"gradients: loss {found.loss}, the first {self._where.batch} sequences")]
+
+    def _no_gradients(self, status: Any, reason: str) -> list[Note]:
+        for layer in self.plan.layers:
+            for site in ("gradient", "weight_gradient"):
+                self.reduction.fail(site, layer, status, reason)
+        return [Note("RS532", f"no gradients: {reason}")]
+
+    def _count(self, batch: Batch, limit: int) -> int:
+        mask = next(iter(batch.keep.values()), None)
+        if mask is not None:
+            return max(1, int((mask.sum(1).cumsum(0) <= limit).sum()))
+        tokens = self._where.tokens or (self.tokens // max(1, self.sequences)) or limit
+        return max(1, limit // tokens)
+
+    def _reduce_gradients(self, activations: dict[Place, Tensor | None]) -> None:
+        last: dict[str, tuple[Place, Tensor]] = {}
+        for place, gradient in activations.items():
+            if gradient is not None:
+                last[place.layer.stack] = (place, gradient)
+        for place, gradient in activations.items():
+            layer = place.layer
+            if gradient is None:
+                self.reduction.fail("gradient", layer, "undefined", "the loss does not depend on this layer")
+                continue
+            try:
+                tokens = arrange(gradient, place.module, self._where)
+                final = arrange(last[layer.stack][1], last[layer.stack][0].module, self._where)
+                keep = self._keep(layer.stack, tokens.shape[0], tokens.shape[1])
+            except Unmeasurable as reason:
+                self.reduction.fail("gradient", layer, "undefined", str(reason))
+            else:
+                self.reduction.gradient(layer, tokens, final, keep)

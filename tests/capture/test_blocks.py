@@ -1,0 +1,75 @@
+"""Stacks of repeated blocks are found by what runs, not by names of classes."""
+
+import pytest
+import torch
+from nets import Attention, Experts, PreNorm, Shared, Stack, cnn, ids
+from torch import nn
+
+from rankscope.capture.blocks import stacks
+from rankscope.capture.trace import trace
+from rankscope.records import Batch
+
+
+def found(model, *args, **kwargs):
+    model.eval()
+    with torch.no_grad():
+        watched = trace(model, Batch(args, kwargs))
+    return {pattern: len(calls) for pattern, calls in stacks(watched).items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "args", "expected"),
+    [
+        (Stack([PreNorm(16) for _ in range(4)]), (ids(),), {"blocks.*": 4}),
+        (Stack([PreNorm(16, inplace=True) for _ in range(3)]), (ids(),), {"blocks.*": 3}),
+        (Stack([Attention(16, eager=True, output="tuple") for _ in range(3)]), (ids(),), {"blocks.*": 3}),
+        (Stack([Attention(16, output="dict") for _ in range(3)]), (ids(),), {"blocks.*": 3}),
+        (Stack([Attention(16, skip=False) for _ in range(3)]), (ids(),), {"blocks.*": 3}),
+        (Shared(PreNorm(16), 5), (ids(),), {"blocks.*": 5}),
+        (Stack([Experts(16) for _ in range(3)]), (ids(),), {"blocks.*": 3}),
+        (cnn(), (torch.randn(2, 3, 12, 12),), {"*": 3}),
+        (nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)), (torch.randn(5, 4),), {}),
+        (nn.LSTM(4, 8, 2), (torch.randn(5, 2, 4),), {}),
+    ],
+    ids=[
+        "pre_norm",
+        "in_place",
+        "eager_tuple",
+        "dict",
+        "no_skip",
+        "one_block_5_calls",
+        "experts",
+        "cnn",
+        "mlp",
+        "lstm",
+    ],
+)
+def test_stacks(model, args, expected):
+    assert found(model, *args) == expected
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")  # torch's own, of the net under test
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_encoder_and_decoder_of_torch_are_two_stacks(norm_first, batch_first):
+    model = nn.Transformer(16, 2, 2, 3, 32, norm_first=norm_first, batch_first=batch_first)
+    x = torch.randn(2, 6, 16) if batch_first else torch.randn(6, 2, 16)
+    assert found(model, x, x) == {"encoder.layers.*": 2, "decoder.layers.*": 3}
+
+
+def test_a_trace_keeps_no_activation_alive_and_leaves_no_hook():
+    model = Stack([PreNorm(16) for _ in range(2)])
+    before = model(ids())
+    watched = trace(model, Batch((ids(),)))
+    assert len(watched._flows) == 0
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert torch.equal(model(ids()), before)
+
+
+def test_hooks_are_gone_after_the_model_raised():
+    from rankscope.errors import CaptureError
+
+    model = Stack([PreNorm(16) for _ in range(2)])
+    with pytest.raises(CaptureError, match="IndexError"):
+        trace(model, Batch((ids() + 99,)))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
