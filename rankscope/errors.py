@@ -134,7 +134,32 @@ CATALOGUE: dict[str, Entry] = {
         "A file in a repository must not decide that code is run on loading a model.",
         "Give --allow or --trust on the command line.",
     ),
+    "RS111": Entry(
+        "the loss does not fit the output",
+        "The output holds no floating tensor, or --loss lm was asked of a model whose output is not logits over the input ids.",
+        "Leave --loss out, or take --loss cotangent, which fits any output.",
+    ),
+    "RS112": Entry(
+        "the loss has no targets",
+        "--loss ce and --loss mse compare the output with targets, and none are among the inputs.",
+        "Add an array named labels, targets or y to the input file, or leave --loss out.",
+    ),
+    "RS113": Entry(
+        "no such device",
+        "The device named by --device is not there, or its driver does not answer.",
+        "Leave --device out, or give --device cpu.",
+    ),
+    "RS114": Entry(
+        "the loss could not be loaded",
+        "--loss names a module or function that cannot be imported.",
+        "Give package.module:function, a function of (output, batch) that returns a scalar tensor.",
+    ),
     # RS2xx inputs
+    "RS250": Entry(
+        "no batch",
+        "The inputs gave no batch at all: an empty file, or an iterator that is used up.",
+        "Check the input file; an iterator must give its batches anew each time it is iterated.",
+    ),
     # RS3xx model files
     "RS310": Entry(
         "no such file",
@@ -142,6 +167,46 @@ CATALOGUE: dict[str, Entry] = {
         "Check the path. A hub name needs the prefix hf:, an architecture the prefix zoo:.",
     ),
     # RS4xx capture
+    "RS401": Entry(
+        "the forward pass failed",
+        "The model raised: inputs of another shape, dtype or range than it takes, or an error of its own.",
+        "Give inputs that fit with --input, --random or --inputs; see the traceback with --debug.",
+    ),
+    "RS402": Entry(
+        "the model cannot be watched",
+        "The model runs, but raises while its operations are traced: custom kernels that do not accept it, for instance.",
+        "Report it with the model's class; until then measure parts of it through a factory.",
+    ),
+    "RS403": Entry(
+        "no hook fired",
+        "The selected modules are never called as modules: children of a traced module, or code that calls forward itself.",
+        "Name layers that run with --layers, or give the class in place of the traced module.",
+    ),
+    "RS420": Entry(
+        "no stack of repeated blocks",
+        "The modules of the model do not repeat; this is usual for an MLP, an LSTM or a model of one block.",
+        "Nothing, if that is the model. Else name its layers: --layers 'GLOB'.",
+    ),
+    "RS421": Entry(
+        "no layer is left",
+        "All layers were left out by --skip-layers, or the model calls no module with a floating output.",
+        "Choose layers with --layers; '*' takes every module that runs.",
+    ),
+    "RS422": Entry(
+        "the pattern matches no module",
+        "A glob given to --layers is misspelt, or has a prefix that this model does not have.",
+        "Take the names that the error lists; `*` matches any text, dots included.",
+    ),
+    "RS423": Entry(
+        "no matched module ran",
+        "The pattern names containers, which are never called, or modules that this input does not use.",
+        "Name what the containers hold, such as 'layers.*' in place of 'layers'.",
+    ),
+    "RS424": Entry(
+        "no residual add",
+        "The blocks of a stack hold no sum of their input and their branch that was recognised.",
+        "If the model has skips all the same, they are gates or mixtures of streams; the measures are right either way.",
+    ),
     "RS431": Entry(
         "no singular values",
         "The eigenvalue solver and the SVD both failed on a finite matrix: a broken BLAS, LAPACK or CUDA driver.",
@@ -162,6 +227,21 @@ CATALOGUE: dict[str, Entry] = {
         "tokens share a direction, their differences are rich",
         "A large mean token: cosines are near 1, but what is left after centring spreads over many directions.",
         "Look at the centred ranks beside the uncentred ones before calling it collapse.",
+    ),
+    "RS530": Entry(
+        "one huge token",
+        "One token's norm is many times the median: an attention sink or a massive activation. Ranks of the raw tokens see little else.",
+        "Read the unit forms, on which the verdict is taken; this is no collapse.",
+    ),
+    "RS531": Entry(
+        "gradients of which loss",
+        "Says which loss the gradients are of, and over how many sequences.",
+        "Choose another with --loss, more tokens with --grad-tokens.",
+    ),
+    "RS532": Entry(
+        "no gradients",
+        "The model cannot be differentiated, or not with this memory; the reason stands in the note. The rest of the report is whole.",
+        "Leave gradients out with --measures forward.",
     ),
     # RS6xx output
     "RS601": Entry(
