@@ -1,0 +1,113 @@
+"""The pooled spectrum: one matrix of all tokens of all sequences, never held in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from rankscope.records import Spectrum
+from rankscope.spectra.engine import eigenvalues, roots
+from rankscope.spectra.reference import SOLVER_FAILED, svd
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Pooled:
+    """Sufficient statistics of all tokens seen so far; two of them merge into one exactly.
+
+    Kept are the count, the scatter Σ(y − mean)(y − mean)ᵀ, width × width, and the mean token as its `offset` from the
+    first token, the `origin`. A piece, or another `Pooled`, is added by the update of Chan, Golub & LeVeque (1983):
+    scatter += its scatter + (n_a n_b / n)·δδᵀ, δ the difference of the means. Only positive matrices are added, so
+    nothing cancels where the first token is a hundred times as large as the others; and since means are kept as
+    offsets, nothing is lost either where tokens differ by 1e-6 of their size.
+
+    Example:
+        >>> tokens = torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
+        >>> pooled = Pooled()
+        >>> pooled.add(tokens[:1])
+        >>> pooled.add(tokens[1:])
+        >>> pooled.spectrum(centered=False).singular_values.round(decimals=9).tolist()
+        [4.0, 3.0]
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.origin = self.offset = torch.empty(0, dtype=torch.float64)
+        self.scatter = torch.empty(0, 0, dtype=torch.float64)
+
+    def add(self, tokens: Tensor) -> None:
+        """Add tokens.
+
+        Args:
+            tokens: (n, width), any floating dtype, finite, on any device; the first ones decide where the sums live.
+
+        Raises:
+            TypeError: the tokens are not of a floating dtype.
+            ValueError: not two dimensions, another width than before, or a value that is not finite.
+        """
+        if not tokens.is_floating_point():
+            raise TypeError(f"expected tokens of a floating dtype, got {tokens.dtype}")
+        if tokens.ndim != 2:
+            raise ValueError(f"expected tokens (n, width), got shape {tuple(tokens.shape)}")
+        tokens = (tokens.detach().cpu() if tokens.device.type == "mps" else tokens.detach()).to(torch.float64)
+        if not bool(torch.isfinite(tokens).all()):
+            raise ValueError("expected finite tokens, got NaN or infinity")
+        if len(tokens):
+            piece = Pooled()
+            shifted = tokens - tokens[0]
+            piece.count, piece.origin, piece.offset = len(tokens), tokens[0].clone(), shifted.mean(0)
+            shifted -= piece.offset
+            piece.scatter = shifted.mT @ shifted
+            self.merge(piece)
+
+    def merge(self, other: Pooled) -> None:
+        """Add all tokens that another one has seen.
+
+        Args:
+            other: sums over tokens of the same width; it is left as it is.
+
+        Raises:
+            ValueError: the widths differ.
+        """
+        if not self.count:
+            self.count, self.origin, self.offset, self.scatter = other.count, other.origin, other.offset, other.scatter
+        elif other.count:
+            if len(other.origin) != len(self.origin):
+                raise ValueError(f"expected tokens of width {len(self.origin)}, got {len(other.origin)}")
+            origin, offset, scatter = (t.to(self.origin.device) for t in (other.origin, other.offset, other.scatter))
+            total = self.count + other.count
+            delta = (origin - self.origin) + (offset - self.offset)
+            between = (self.count * other.count / total) * torch.outer(delta, delta)
+            self.offset = self.offset + delta * (other.count / total)
+            self.scatter = self.scatter + scatter + between
+            self.count = total
+
+    def spectrum(self, centered: bool) -> Spectrum:
+        """Singular values of the (count, width) matrix of all tokens.
+
+        Args:
+            centered: whether the mean of all tokens is taken off first.
+
+        Returns:
+            The spectrum, rows being the number of tokens. `error` counts the rounding of the sums and of the solver.
+
+        Raises:
+            ValueError: no token was added.
+            CaptureError: both solvers failed.
+        """
+        if not self.count:
+            raise ValueError("expected at least one token, got none")
+        width, mean = len(self.origin), self.origin + self.offset
+        moment = self.scatter if centered else self.scatter + self.count * torch.outer(mean, mean)
+        scale = moment.diagonal().amax()
+        scale = torch.where(scale > 0, scale, 1.0)
+        moment = (moment / scale).unsqueeze(0)
+        try:
+            values = eigenvalues(moment)
+        except SOLVER_FAILED:
+            values = svd(moment)[0]  # of a positive matrix, the eigenvalues
+        sigma, error = roots(values[:, : min(self.count, width)], max(self.count, width))
+        root = scale.sqrt()
+        return Spectrum(sigma[0] * root, error[0] * root, self.count, width)
