@@ -1,0 +1,119 @@
+"""Specs: ``name,option=value,…`` to typed values, read by the annotations of a builder."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from rankscope.errors import UsageError
+from rankscope.registry import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SWITCH = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+FLOATS = tuple[float, ...]
+
+
+def check_kind(kind: Any) -> Any:
+    """Refuse an option that no text could be read as, when it is declared.
+
+    Args:
+        kind: the annotation of the option.
+
+    Returns:
+        The annotation.
+
+    Raises:
+        TypeError: it is none of int, float, bool, a Literal of strings, ``tuple[float, ...]``.
+    """
+    if kind in {int, float, bool, FLOATS} or get_origin(kind) is Literal:
+        return kind
+    raise TypeError(f"an option is int, float, bool, a Literal or tuple[float, ...], not {kind}")
+
+
+def split(spec: str) -> tuple[str, dict[str, list[str]]]:
+    """Take a spec apart.
+
+    Args:
+        spec: a name, then items ``option=value``; an item without ``=`` continues the list before it.
+
+    Returns:
+        The name, and for each option the texts of its values.
+
+    Raises:
+        UsageError: an item belongs to no option, or an option is given twice.
+
+    Example:
+        >>> split("transformer,depth=3,lam=1,2,4")
+        ('transformer', {'depth': ['3'], 'lam': ['1', '2', '4']})
+    """
+    name, *items = (item.strip() for item in spec.split(","))
+    options: dict[str, list[str]] = {}
+    key = ""
+    for item in items:
+        before, equals, text = item.partition("=")
+        if not equals and key and item:
+            options[key].append(item)
+            continue
+        key = before.strip()
+        if not (equals and key):
+            raise UsageError("RS350", f"{spec!r} was not read: {item!r} is not option=value", remedies=[_FORM])
+        if key in options:
+            raise UsageError("RS350", f"{spec!r} was not read: {key!r} is given twice", remedies=[_FORM])
+        options[key] = [text.strip()]
+    return name, options
+
+
+def parse(items: Mapping[str, list[str]], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the texts of options as what their annotations ask for.
+
+    Args:
+        items: for each option the texts of its values.
+        kinds: for each known option its annotation.
+
+    Returns:
+        For each given option its value.
+
+    Raises:
+        UsageError: an option is unknown, or a text cannot be read.
+
+    Example:
+        >>> parse({"depth": ["3"], "lam": ["1", "2"], "mlp": ["off"]}, {"depth": int, "lam": FLOATS, "mlp": bool})
+        {'depth': 3, 'lam': (1.0, 2.0), 'mlp': False}
+    """
+    for name in items:
+        if name not in kinds:
+            error = unknown_name("option", name, list(kinds))
+            raise error
+    return {name: _read_all(name, texts, kinds[name]) for name, texts in items.items()}
+
+
+_FORM = ("form", "NAME,option=value,option=value")
+_EXPECTED = {int: "a whole number", float: "a finite number"}
+
+
+def _read_all(name: str, texts: list[str], kind: Any) -> Any:
+    """A tuple where the option is a list, else one value."""
+    if kind == FLOATS:
+        return tuple(_read(name, text, float) for text in texts)
+    return _read(name, ",".join(texts), kind)
+
+
+def _read(name: str, text: str, kind: Any) -> Any:
+    """One value."""
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise unknown_name(f"value of {name}:", text, list(get_args(kind)))
+        return text
+    if kind is bool:
+        if text.lower() not in SWITCH:
+            raise unknown_name(f"value of {name}:", text, list(SWITCH))
+        return SWITCH[text.lower()]
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError("RS351", f"option {name} is {text!r}, expected {_EXPECTED[kind]}")
+    return value
