@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rankscope.measures import Request, bounds_beside
-from rankscope.records import Layer, Row, Status
+from rankscope.records import Layer, Row, Scope, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,10 @@ class Sample:
 
 @dataclass(slots=True)
 class Cell:
-    """All that is known of one measure at one place: samples over all batches, or a failure for the whole of it."""
+    """All that is known of one measure at one place: samples over all batches, or a failure for the whole of it.
+
+    `tokens` bounds the rank of the gradient of a weight.
+    """
 
     request: Request
     layer: Layer
@@ -43,6 +46,12 @@ class Cell:
     dtype: torch.dtype | None = None
     samples: list[Sample] = field(default_factory=list)
     failure: tuple[Status, str] | None = None
+    tokens: int | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """Per sequence, pooled, or, of gradients, one number for the batch whose loss they are of."""
+        return "batch" if self.request.measure.site.endswith("gradient") else self.request.scope
 
     def row(self) -> Row:
         """The row of a report.
@@ -56,7 +65,7 @@ class Cell:
         taken = sorted(long or self.samples, key=lambda sample: sample.sequence)
         status, reason = self.failure or _status(taken)
         values = [sample.value for sample in taken if sample.value is not None] if status == "ok" else []
-        several = len(values) > 1 or self.request.scope == "sequence"
+        several = self.scope == "sequence"
         errors = [sample.error for sample in taken if sample.error is not None] if values else []
         ceiling, reference, floor = self._beside(taken) if values else (None, None, None)
         return Row(
@@ -64,7 +73,7 @@ class Cell:
             layer_index=self.layer.index,
             layer=self.layer.name,
             site=self.request.measure.site,
-            scope=self.request.scope,
+            scope=self.scope,
             head=None,
             parameter=self.parameter,
             measure=self.request.name,
@@ -81,7 +90,7 @@ class Cell:
             reference=reference,
             floor=floor,
             sequences=len(taken),
-            tokens=sum(sample.rows for sample in taken),
+            tokens=sum(sample.rows for sample in taken) if self.tokens is None else self.tokens,
             status=status,
             reason=reason,
         )
@@ -90,7 +99,7 @@ class Cell:
         """Ceiling, Gaussian reference and floor, averaged over the sequences as the value is."""
         assert self.dtype is not None
         shapes = Counter((sample.rows, sample.width) for sample in taken)
-        found = {shape: bounds_beside(self.request, *shape, self.dtype) for shape in shapes}
+        found = {shape: bounds_beside(self.request, *shape, self.dtype, self.tokens) for shape in shapes}
         means = []
         for index in range(3):
             terms = [(found[shape][index], count) for shape, count in shapes.items()]

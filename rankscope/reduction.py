@@ -104,6 +104,11 @@ class Reduction:
         """Whether any measure of a site was asked for."""
         return site in self._requests
 
+    @property
+    def min_tokens(self) -> int:
+        """The fewest tokens with which some measure of a block's output means anything."""
+        return min((request.measure.min_tokens for request in self._requests.get("block", ())), default=0)
+
     def rows(self) -> tuple[Row, ...]:
         """The rows of all cells, in the order in which places were seen."""
         for cell in self._cells.values():
@@ -156,11 +161,13 @@ class Reduction:
                 given = _given(gradient=group.tokens, last_gradient=real(last_gradient).double())
                 self._collect(layer, requests, group, gradient.dtype, given)
 
-    def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor) -> None:
-        """Reduce ∂L/∂W of one weight; the axes after its first are taken together."""
+    def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor, tokens: int) -> None:
+        """Reduce ∂L/∂W of one weight, its axes after the first taken together; its rank is at most `tokens`."""
         requests = self._requests.get("weight_gradient", [])
         for group in groups(gradient.flatten(1).unsqueeze(0), None):
             finite = self._finite(layer, requests, group, gradient.dtype, parameter)
+            for request in requests:
+                self._cell(request, layer, parameter).tokens = tokens
             if finite.numbers:
                 solved = spectrum(finite.tokens, method=self._method, source_dtype=gradient.dtype)
                 self._collect(layer, requests, finite, gradient.dtype, _given(gradient_spectrum=solved), parameter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,7 +48,7 @@ class Run:
         progress: Callable[[str, int, int | None], None] | None = None,
     ) -> None:
         self.plan, self.reduction = plan, reduction
-        self.sequences = self.tokens = 0
+        self.sequences = self.tokens = self.short = 0
         self.dtype = torch.float32
         self.shapes: dict[Layer, tuple[int, ...]] = {}
         self.unread: dict[Layer, str] = {}  # layers that ran, but whose output could not be read
@@ -83,6 +84,10 @@ class Run:
                 f"hooks on {len(self.plan.places)} of {len(self.plan.places)} selected layers never fired",
                 remedies=[("Name layers that run", "--layers GLOB")],
             )
+        if self.short:
+            least = self.reduction.min_tokens
+            text = f"{self.short} of {self.sequences} sequences have fewer than {least} tokens and are left out"
+            self.notes.append(Note("RS533", text))
         for layer in self.plan.layers:
             if layer not in self.shapes and layer not in self.unread:
                 self.reduction.fail("block", layer, "skipped", "it did not run")
@@ -112,7 +117,9 @@ class Run:
         if not self.shapes:
             self.dtype = tokens.dtype
         if layer == self.plan.places[0].layer:
-            self.tokens += int(keep.sum()) if keep is not None else tokens.shape[0] * tokens.shape[1]
+            lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1)
+            self.tokens += int(lengths.sum())
+            self.short += int((lengths < self.reduction.min_tokens).sum())
         self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
         self.reduction.activation(layer, tokens, keep, self.sequences)
 
@@ -162,13 +169,14 @@ class Run:
             text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
             return self._no_gradients("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
         self._enter(chosen)
-        self._reduce_gradients(found.activations)
+        tokens = self._reduce_gradients(found.activations)
+        uses = Counter(place.module for place in self.plan.places if not place.entering)
         for (place, parameter), gradient in found.weights.items():
             if gradient is None:
                 reason = "the loss does not depend on it"
                 self.reduction.fail("weight_gradient", place.layer, "undefined", reason, parameter)
             else:
-                self.reduction.weight_gradient(place.layer, parameter, gradient)
+                self.reduction.weight_gradient(place.layer, parameter, gradient, tokens * uses[place.module])
         return [Note("RS531", f"gradients: loss {found.loss}, the first {self._where.batch} sequences")]
 
     def _no_gradients(self, status: Any, reason: str) -> list[Note]:
@@ -184,7 +192,9 @@ class Run:
         tokens = self._where.tokens or (self.tokens // max(1, self.sequences)) or limit
         return max(1, limit // tokens)
 
-    def _reduce_gradients(self, activations: dict[Place, Tensor | None]) -> None:
+    def _reduce_gradients(self, activations: dict[Place, Tensor | None]) -> int:
+        """Reduce ∂L/∂Y(k) of every place; the number of real tokens that it is over."""
+        seen = 0
         last: dict[str, tuple[Place, Tensor]] = {}
         for place, gradient in activations.items():
             if gradient is not None:
@@ -201,4 +211,6 @@ class Run:
             except Unmeasurable as reason:
                 self.reduction.fail("gradient", layer, "undefined", str(reason))
             else:
+                seen = max(seen, int(keep.sum()) if keep is not None else tokens.shape[0] * tokens.shape[1])
                 self.reduction.gradient(layer, tokens, final, keep)
+        return seen
