@@ -116,7 +116,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "RS103": Entry(
         "options that do not go together",
-        "Two options ask for different things, such as two sources of inputs.",
+        "Two options ask for different things, such as --config and --no-config.",
         "Leave one of them out.",
     ),
     "RS104": Entry(
@@ -161,10 +161,180 @@ CATALOGUE: dict[str, Entry] = {
         "Check the input file; an iterator must give its batches anew each time it is iterated.",
     ),
     # RS3xx model files
+    "RS301": Entry(
+        "asks to import code",
+        "A pickle, or a Hugging Face directory, names code beyond that of torch.nn. Nothing of it was run.",
+        "Save the weights alone with torch.save(model.state_dict(), 'weights.pt'), and name the class beside them.",
+    ),
+    "RS302": Entry(
+        "a form that runs code",
+        "TorchScript, torch.export, torch.package, DCP and plain pickles run code on load, or take no hooks.",
+        "Give the class and its weights: `rankscope probe yourmodule:Net --weights weights.pt`.",
+    ),
+    "RS303": Entry(
+        "no PyTorch model",
+        "The content of the file is of another kind, whatever its suffix says: the error names it.",
+        "Give the PyTorch model that it was made from; unpack an archive first; arrays are inputs (`--input`).",
+    ),
+    "RS304": Entry(
+        "a training checkpoint",
+        "The file wraps the weights together with the state of the training.",
+        "Save its `state_dict` part alone, as the error shows, and give that with a factory.",
+    ),
+    "RS305": Entry(
+        "a placeholder instead of the file",
+        "git-lfs left its pointer, or the download brought a web page.",
+        "`git lfs pull`, or download the file again from its own address.",
+    ),
+    "RS306": Entry(
+        "a directory without a model",
+        "There is no config.json, or no weights beside it.",
+        "Name the weights file inside it and give the architecture with --arch.",
+    ),
     "RS310": Entry(
         "no such file",
         "The path does not exist, or is read from another working directory.",
         "Check the path. A hub name needs the prefix hf:, an architecture the prefix zoo:.",
+    ),
+    "RS311": Entry(
+        "cannot be read",
+        "The file may not be read by this user, or is a pipe or a device.",
+        "Check its permissions; copy what comes from a pipe into a file first.",
+    ),
+    "RS312": Entry(
+        "truncated or empty",
+        "The end of the file is missing: an interrupted download or copy, or a full disk.",
+        "Get it again and compare its size; `git lfs pull` if git-lfs tracks it.",
+    ),
+    "RS313": Entry(
+        "damaged",
+        "The file is of a known kind, but its content does not hold together.",
+        "Get it again, or save it again with the default options of torch.save.",
+    ),
+    "RS314": Entry(
+        "larger than it looks",
+        "The file would take far more memory than it has bytes: a packed archive, or tensors that repeat few numbers.",
+        "Save an honest checkpoint again from contiguous tensors; do not open one of unknown origin.",
+    ),
+    "RS315": Entry(
+        "not a plain module",
+        "The pickled module carries hooks, replaces methods, calls classes on load, or nests without end.",
+        "Remove the hooks and save the weights alone with `torch.save(model.state_dict(), 'weights.pt')`.",
+    ),
+    "RS316": Entry(
+        "no state dict",
+        "The file holds more than names and tensors: a whole module, a list, or a dict with the weights in it.",
+        "Save the weights alone; the error shows the command where it sees them.",
+    ),
+    "RS320": Entry(
+        "weights without an architecture",
+        "A state dict or safetensors file holds tensors, and does not say how they are used.",
+        "Add `--arch yourmodule:Net`, or probe the Hugging Face directory as a whole.",
+    ),
+    "RS321": Entry(
+        "weights that do not fit",
+        "A tensor is missing, unexpected, or of another shape or sort. A layer left random would look healthy.",
+        "Add the --strip-prefix that the error proposes, or give the architecture that the weights were saved from.",
+    ),
+    "RS322": Entry(
+        "a prefix that does not fit",
+        "No name starts with the text of --strip-prefix, or two names would become one.",
+        "Take a prefix from the names that the error lists, with its last dot.",
+    ),
+    "RS323": Entry(
+        "weights without numbers",
+        "Some tensors are on the meta device: they have a shape and no content.",
+        "Build the model on the CPU, or give its weights with --weights.",
+    ),
+    "RS330": Entry(
+        "module not imported",
+        "The Python module or file is missing, or raised while it was imported.",
+        "Mend what the error shows; a file is named with its suffix, as in `net.py:Net`.",
+    ),
+    "RS331": Entry(
+        "no such factory",
+        "The module has no function or class of that name.",
+        "Take one of the names that the error lists.",
+    ),
+    "RS332": Entry(
+        "a factory that needs arguments",
+        "rankscope calls a factory without arguments.",
+        "Write a function that calls it with yours, and name that.",
+    ),
+    "RS333": Entry(
+        "the factory raised",
+        "The user's code failed while it made the model; the error shows where and why.",
+        "Run the factory by itself and mend it.",
+    ),
+    "RS334": Entry(
+        "not a factory",
+        "The name stands for something else than a function or class that gives an nn.Module.",
+        "Give one that returns nn.Module or (nn.Module, example_inputs).",
+    ),
+    "RS335": Entry(
+        "transformers is missing",
+        "Hugging Face models are opened by the package transformers, an extra of rankscope.",
+        "`pip install 'rankscope[hf]'`.",
+    ),
+    "RS336": Entry(
+        "transformers could not make it",
+        "The installed transformers does not know the model, or needs a further package; the error says which.",
+        "Install what it asks for, or give the class and the weights file with --arch.",
+    ),
+    "RS337": Entry(
+        "a path out of the directory",
+        "A file of the directory names weights elsewhere, by a separator, '..' or an absolute path.",
+        "Put the weights beside their index and name them plainly.",
+    ),
+    "RS338": Entry(
+        "an option that does not fit the model",
+        "--weights goes with a factory or the zoo; --init-only with what can be made anew.",
+        "Leave the option out, or name a factory.",
+    ),
+    "RS339": Entry(
+        "not in the local cache",
+        "rankscope downloads nothing, and neither a directory nor the local Hugging Face cache holds the model.",
+        "`hf download org/name` first, or give the path of its directory.",
+    ),
+    "RS340": Entry(
+        "what a name was taken for",
+        "A bare name is a path that exists, else an alias of the configuration, else a demo checkpoint.",
+        "Nothing to do. `./NAME` forces the path, `demo:NAME` the demo.",
+    ),
+    "RS341": Entry(
+        "weights as the factory returned them",
+        "rankscope neither loads nor checks the weights that a factory returns; they may be random.",
+        "Give trained weights with --weights where the factory makes random ones.",
+    ),
+    "RS342": Entry(
+        "unused tensors in the file",
+        "The file holds tensors for which the architecture has no place, such as a head that was left out.",
+        "Nothing to do if the architecture is the one you mean.",
+    ),
+    "RS343": Entry(
+        "no model named",
+        "The model is neither a module nor the name of one.",
+        "Give an nn.Module, a path, or one of the forms that `rankscope probe --help` lists.",
+    ),
+    "RS344": Entry(
+        "weights that differ from the file",
+        "After loading, some tensors do not hold the numbers that stand under their names in the file.",
+        "Check the layers named; another version of transformers may load them.",
+    ),
+    "RS350": Entry(
+        "an architecture's options cannot be read",
+        "In zoo:NAME,option=value,… an item has no `=`, stands before any option, or names an option twice.",
+        "Write the name, then each option once: zoo:transformer,depth=12,norm=pre. A list goes on after commas.",
+    ),
+    "RS351": Entry(
+        "not a value of this option",
+        "An option of an architecture that takes a number was given something else, or more than one.",
+        "Give a number of the kind that the error names.",
+    ),
+    "RS352": Entry(
+        "sizes that do not fit together",
+        "An architecture cannot be built so: a size below 1, heads that do not divide the width, a wrong length.",
+        "Change the option that the error names; nothing was built.",
     ),
     # RS4xx capture
     "RS401": Entry(
@@ -218,6 +388,11 @@ CATALOGUE: dict[str, Entry] = {
         "The table and the report give the reason beside each row; give longer inputs or other measures.",
     ),
     # RS5xx notes about the numbers
+    "RS501": Entry(
+        "random weights",
+        "The architecture was made anew: a zoo: model, or --init-only.",
+        "Nothing to do if the initialisation is what you study; else give trained weights.",
+    ),
     "RS510": Entry(
         "limits of the verdict",
         "A note, no fault: under which limits a stack is called collapsed or thinning.",
@@ -279,5 +454,10 @@ CATALOGUE: dict[str, Entry] = {
         "out of memory",
         "The model, its inputs or a spectrum do not fit in memory.",
         "Give fewer or shorter sequences (--batch-size, --max-tokens), or measure fewer layers (--layers).",
+    ),
+    "RS902": Entry(
+        "the model's code ended the program",
+        "A factory, an input function or a forward pass called sys.exit.",
+        "Take the call out, or put it under `if __name__ == '__main__':`.",
     ),
 }

@@ -1,1 +1,160 @@
-"""sources."""
+"""Sources: what a MODEL names, opened as a torch module. Every file of this folder registers one form.
+
+A prefix decides (``zoo:``, ``hf:``, ``demo:``), else a path that exists, recognised by content, else an alias, else a
+bare name that a form knows, else ``module:factory``. Nothing in a file is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from rankscope.errors import LoadError, UsageError
+from rankscope.records import Note, Source
+from rankscope.registry import Registry
+from rankscope.sources._names import exists, no_such_file
+from rankscope.sources._refusals import refuse
+from rankscope.sources._sniff import Kind, format_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["FORMS", "Form", "Kind", "LoadOptions", "format_of", "open_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is loaded; the names are those of the flags.
+
+    `arch` (MOD:FACTORY or ``zoo:…``) gives the architecture of weights-only files; `weights` is a file for a factory;
+    `strip_prefix` is taken off the names of tensors; `init_only` leaves random weights; `aliases` come from
+    ``[tool.rankscope.models]``; `seed` is that of random weights.
+    """
+
+    arch: str | None = None
+    weights: Path | None = None
+    strip_prefix: str | None = None
+    init_only: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of MODEL.
+
+    `open` takes what the user typed; `prefix` names the form outright; `kinds` are the files it reads; `names` are bare
+    names it knows; `claims` tells whether a text that is no path and no name is of this form; `weights` whether it
+    takes ``--weights``.
+    """
+
+    open: Callable[[str, LoadOptions], Source]
+    prefix: str | None = None
+    kinds: frozenset[Kind] = frozenset()
+    names: Callable[[], list[str]] = list
+    claims: Callable[[str], bool] = str.isspace
+    weights: bool = False
+
+
+FORMS: Registry[Form] = Registry("model form", "rankscope.sources")
+_DEFAULTS = LoadOptions()
+
+
+def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -> Source:
+    """Open what a MODEL names.
+
+    Args:
+        spec: a file, a directory, a name, ``module:factory``, ``zoo:…``, ``hf:…``, ``demo:…``, or a live module.
+        options: how to load it. A live module is taken as it is.
+
+    Returns:
+        The model on the CPU (a live one where it is), with where it came from and what to know of it.
+
+    Raises:
+        LoadError: the model could not be had.
+        UsageError: the spec or an option makes no sense.
+
+    Example:
+        >>> source = open_model(nn.Linear(2, 3))
+        >>> source.spec, source.format
+        ('Linear', 'module')
+    """
+    if isinstance(spec, nn.Module):
+        return Source(refuse_scripted(spec, type(spec).__name__), type(spec).__name__, "module")
+    if not isinstance(spec, str | Path) or not str(spec):
+        raise UsageError("RS343", f"no model was opened: expected a module or its name, got {type(spec).__name__}")
+    if options.weights and options.init_only:
+        raise UsageError("RS338", f"{spec} was not opened: --weights and --init-only exclude each other")
+    return _open(os.fspath(spec), options, ())
+
+
+def _open(text: str, options: LoadOptions, via: tuple[str, ...]) -> Source:
+    """Open a text; `via` are the aliases that led to it."""
+    for form in FORMS.values():
+        if form.prefix and text.startswith(form.prefix):
+            return _opened(form, text, options)
+    named = [form for form in FORMS.values() if text in form.names()]
+    if exists(text):
+        kind = format_of(Path(text))
+        readers = [form for form in FORMS.values() if kind in form.kinds]
+        if not readers:
+            raise refuse(Path(text), text, kind)
+        source = _opened(readers[0], text, options)
+        bare = Path(text).name == text and (not Path(text).suffix or text in options.aliases or named)
+        return _announced(source, text, f"the {kind} of that name in this directory") if bare else source
+    if text in options.aliases and text not in via:
+        target = options.aliases[text]
+        source = _open(target, options, (*via, text))
+        return _announced(source, text, f"the alias that the configuration gives, {source.spec}")
+    if named:
+        return _announced(_opened(named[0], text, options), text, "the demo checkpoint that comes with rankscope")
+    for form in FORMS.values():
+        if form.claims(text):
+            return _opened(form, text, options)
+    raise no_such_file(text, [*options.aliases, *(name for form in FORMS.values() for name in form.names())])
+
+
+def _opened(form: Form, text: str, options: LoadOptions) -> Source:
+    if options.weights and not form.weights:
+        raise UsageError(
+            "RS338",
+            f"{text} was not opened: --weights goes with a factory, and {text} has weights of its own",
+            remedies=[
+                ("Give the architecture beside the file", f"rankscope probe {options.weights} --arch yourmodule:Net")
+            ],
+        )
+    return form.open(text, options)
+
+
+def _announced(source: Source, name: str, meaning: str) -> Source:
+    """The source under the name that was typed, with a note of what the name was taken for."""
+    note = Note("RS340", f"{name!r} was taken as {meaning}")
+    return dataclasses.replace(source, spec=name, notes=(note, *source.notes))
+
+
+def refuse_scripted(model: nn.Module, name: str) -> nn.Module:
+    """Refuse a TorchScript module, whose layers run outside Python and call no hook.
+
+    Args:
+        model: any module.
+        name: the model in the user's words.
+
+    Returns:
+        The module.
+
+    Raises:
+        LoadError: the module is scripted or traced.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise LoadError(
+            "RS302",
+            f"{name} was not opened: it is a TorchScript module, whose layers take no hooks",
+            remedies=[("Give the module it was made from", "rankscope probe yourmodule:Net --weights weights.pt")],
+        )
+    return model

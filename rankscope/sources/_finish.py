@@ -1,0 +1,58 @@
+"""What is the same for every model that was just made: its seed, and that all of its weights are there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+import torch
+
+from rankscope.errors import LoadError
+from rankscope.sources._weights import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run under a seed, and leave the caller's random numbers as they were.
+
+    Args:
+        seed: of torch's generators on the CPU and every CUDA device.
+
+    Yields:
+        Nothing.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def refuse_meta(model: nn.Module, name: str) -> nn.Module:
+    """Refuse a model that has a shape but no numbers in some place.
+
+    Args:
+        model: a model that was loaded. One that accelerate offloads keeps its weights elsewhere and is let through.
+        name: the model in the user's words.
+
+    Returns:
+        The model.
+
+    Raises:
+        LoadError: a parameter or buffer is on the meta device.
+    """
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):
+        return model
+    hollow = [key for key, value in itertools.chain(model.named_parameters(), model.named_buffers()) if value.is_meta]
+    if hollow:
+        raise LoadError(
+            "RS323",
+            f"{name} was not loaded: {len(hollow)} of its tensors have no numbers (meta device)",
+            details=[("tensors", listed(hollow))],
+            remedies=[("Load the weights", "rankscope probe yourmodule:Net --weights weights.pt")],
+        )
+    return model

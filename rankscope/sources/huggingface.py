@@ -1,0 +1,202 @@
+"""Hugging Face directories and the local cache, through transformers (extra `hf`): local files only, no remote code.
+
+Only the architecture named in the config is loaded, and only if every one of its tensors is in the file: transformers
+fills what is missing with random numbers, and a random layer looks healthy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankscope.errors import LoadError
+from rankscope.records import Note, Source, display_name
+from rankscope.sources import FORMS, Form, LoadOptions
+from rankscope.sources._arch import random_weights
+from rankscope.sources._finish import refuse_meta, seeded
+from rankscope.sources._hf_files import check_config, sha256_of, unlike_the_file, weight_files
+from rankscope.sources._names import no_such_file, shown
+from rankscope.sources._sniff import Kind
+from rankscope.sources._state import read
+from rankscope.sources._weights import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from torch import nn
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def open_huggingface(spec: str, options: LoadOptions) -> Source:
+    """Open a directory that `save_pretrained` wrote, or a model of the local cache.
+
+    Args:
+        spec: ``hf:DIR``, ``hf:org/name`` or ``DIR``.
+        options: `init_only` and `seed` are used.
+
+    Returns:
+        The model in evaluation mode, with the directory as that of its tokenizer.
+    """
+    prefix = "hf:" if spec.startswith("hf:") else ""
+    typed = spec.removeprefix(prefix)
+    transformers = _transformers(spec)
+    directory = _local(typed, spec)
+    kinds = transformers.CONFIG_MAPPING.keys()
+    check_config(directory, spec, kinds)
+    if options.init_only:
+        model = _build(transformers, directory, spec, options.seed)
+        notes = [random_weights(f"--init-only took the config alone, seed {options.seed}; no weights were read")]
+        digest = None
+    else:
+        files = weight_files(directory, spec)
+        model, notes = _load(transformers, directory, files, spec)
+        digest = sha256_of(files)
+    return Source(
+        refuse_meta(model, spec),
+        prefix + shown(typed),
+        "huggingface",
+        sha256=digest,
+        directory=directory,
+        notes=tuple(notes),
+    )
+
+
+def _transformers(spec: str) -> ModuleType:
+    try:
+        import transformers
+    except ImportError as error:
+        raise LoadError(
+            "RS335",
+            f"{spec} was not loaded: a Hugging Face model needs the package transformers",
+            details=[("import said", str(error))],
+            remedies=[("Install it", "pip install 'rankscope[hf]'")],
+        ) from error
+    return transformers
+
+
+def _local(typed: str, spec: str) -> Path:
+    """The directory of a model: the one typed, or its snapshot in the local cache."""
+    if Path(typed).is_dir():
+        return Path(typed)
+    if not _HUB_NAME.fullmatch(typed):
+        raise no_such_file(typed, [])
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(typed, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise LoadError(
+            "RS339",
+            f"{spec} was not loaded: there is no such directory, and the local Hugging Face cache does not hold it",
+            remedies=[("Fetch it first", f"hf download {typed}")],
+        ) from error
+
+
+def _class(transformers: ModuleType, config: Any) -> Any:
+    """The architecture that the config names where it is one of transformers' own and takes this config."""
+    for name in config.architectures or ():
+        found: Any = getattr(transformers, str(name), None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+            kind = getattr(found, "config_class", None)
+            if isinstance(kind, type) and isinstance(config, kind):
+                return found
+    return None
+
+
+def _config(transformers: ModuleType, directory: Path) -> Any:
+    return transformers.AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+
+
+def _build(transformers: ModuleType, directory: Path, spec: str, seed: int) -> nn.Module:
+    """The architecture with random weights."""
+    with _told(transformers, spec), seeded(seed):
+        config = _config(transformers, directory)
+        found = _class(transformers, config)
+        make = found or (lambda c: transformers.AutoModel.from_config(c, trust_remote_code=False))
+        model: nn.Module = make(config)
+        return model.eval()
+
+
+def _load(transformers: ModuleType, directory: Path, files: list[Path], spec: str) -> tuple[nn.Module, list[Note]]:
+    """The architecture with its weights, all of them from the files."""
+    pickled = [file for file in files if file.suffix != ".safetensors"]
+    # pickles go through rankscope's own reader, with its checks and its messages
+    state = {key: value for file in pickled for key, value in read(file, str(file)).items()} if pickled else None
+    with _told(transformers, spec), seeded(0):
+        config = _config(transformers, directory)
+        found = _class(transformers, config) or transformers.AutoModel
+        model, info = found.from_pretrained(
+            None if pickled else str(directory),
+            config=config,
+            state_dict=state,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=None if pickled else True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, with their shapes
+        )
+    _check_loaded(info, spec, type(model).__name__)
+    notes = []
+    unused = sorted(info["unexpected_keys"])
+    if unused:
+        text = f"{len(unused)} tensors of the file have no place in {type(model).__name__}: {listed(unused)}"
+        notes.append(Note("RS342", text))
+    differing = unlike_the_file(model, [file for file in files if file not in pickled])
+    if differing:
+        text = f"{len(differing)} tensors differ from the file after loading: {listed(differing)}"
+        notes.append(Note("RS344", text))
+    return model.eval(), notes
+
+
+def _check_loaded(info: dict[str, Any], spec: str, kind: str) -> None:
+    """Refuse a model that transformers completed with random numbers."""
+    texts = {
+        "missing": sorted(info["missing_keys"]),
+        "of another shape": sorted(_mismatch(key) for key in info["mismatched_keys"]),
+        "errors": [str(error) for error in info.get("error_msgs") or ()],
+    }
+    details = [(f"{len(found)} {label}", listed(found)) for label, found in texts.items() if found]
+    if details:
+        raise LoadError(
+            "RS321",
+            f"{spec} was not loaded: its weights do not fit {kind}",
+            details=[*details, ("unexpected", listed(sorted(info["unexpected_keys"])) or "none")],
+            remedies=[("Random weights, for a study of them", f"rankscope probe {spec} --init-only")],
+        )
+
+
+def _mismatch(key: Any) -> str:
+    """A name with both shapes, where transformers gives them."""
+    if not isinstance(key, tuple):
+        return str(key)
+    name, given, expected = (*key, None, None)[:3]
+    return f"{name} (expected {list(expected or ())}, got {list(given or ())})"
+
+
+@contextlib.contextmanager
+def _told(transformers: ModuleType, spec: str) -> Iterator[None]:
+    """Keep transformers quiet, and say in one line what it raised; its loggers are left as they were."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ or error.__context__
+        details = [("transformers says", display_name(f"{type(error).__name__}: {error}".replace("\n", " ")))]
+        if cause:
+            details.append(("because", display_name(f"{type(cause).__name__}: {cause}".replace("\n", " "))))
+        raise LoadError("RS336", f"{spec} was not loaded: transformers could not make it", details=details) from error
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+
+
+FORMS.add("huggingface", Form(open_huggingface, prefix="hf:", kinds=frozenset({Kind.HF_DIRECTORY})))

@@ -1,0 +1,235 @@
+"""``package.module:factory`` and ``file.py:factory``: the user's own code, called for a module.
+
+The factory gives an `nn.Module`, or ``(module, example_inputs)``; a class is made an instance of. The current
+directory goes last on the path, so that a file called ``html.py`` in it cannot hide that of the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from rankscope.errors import LoadError, RankscopeError
+from rankscope.records import Batch, Note, Source
+from rankscope.sources import FORMS, Form, LoadOptions, refuse_scripted
+from rankscope.sources._finish import refuse_meta, seeded
+from rankscope.sources._names import exists, no_such_file, shown
+from rankscope.sources._state import read, sha256
+from rankscope.sources._weights import fill
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def is_target(text: str) -> bool:
+    """Whether a text is ``package.module:factory`` or ``file.py:factory``.
+
+    Args:
+        text: what was typed.
+
+    Returns:
+        True where the part after the last colon is a dotted name, and the part before it one too or a ``.py`` file.
+
+    Example:
+        >>> [is_target(text) for text in ("net.py:Net", "pkg.mod:make", "C:/net.pt", "runs/net:Net")]
+        [True, True, False, False]
+    """
+    left, colon, right = text.rpartition(":")
+    return bool(colon) and _dotted(right) and (left.endswith(".py") or _dotted(left))
+
+
+def _dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def open_python(spec: str, options: LoadOptions) -> Source:
+    """Call a factory, and load ``--weights`` into what it gives.
+
+    Args:
+        spec: ``module:factory``.
+        options: `weights`, `strip_prefix`, `init_only` and `seed` are used.
+
+    Returns:
+        The model with the example inputs of the factory, if it gave any.
+    """
+    model, example = make(spec, options.seed)
+    left, _, right = spec.rpartition(":")
+    digest = sha256(Path(left)) if left.endswith(".py") else None
+    note = Note("RS341", "the weights are as the factory returned them")
+    if options.init_only:
+        note = Note("RS501", "weights are random: those of the factory, by request (--init-only)")
+    notes: tuple[Note, ...] = (note,)
+    if options.weights:
+        name = str(options.weights)
+        fill(model, read(options.weights, name), name, options.strip_prefix)
+        digest, notes = sha256(options.weights), ()
+    return Source(
+        refuse_meta(model, spec), f"{shown(left)}:{right}", "python", sha256=digest, example=example, notes=notes
+    )
+
+
+def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
+    """Call ``module:factory`` under a seed.
+
+    Args:
+        target: ``package.module:factory`` or ``file.py:factory``.
+        seed: of torch's random numbers while the factory runs.
+
+    Returns:
+        The module, and the example inputs if the factory gave any.
+
+    Raises:
+        LoadError: the code cannot be imported, raises, or gives something else.
+    """
+    left, _, right = target.rpartition(":")
+    # a module may make its model while it is imported, so that is seeded too
+    with _told(target, "RS330", f"{left} could not be imported"), seeded(seed):
+        module = _file(left) if left.endswith(".py") else _package(left, target)
+    factory = _attribute(module, right, target)
+    if isinstance(factory, nn.Module):
+        return refuse_scripted(factory, target), None
+    _check_arguments(factory, target)
+    with _told(target, "RS333", f"{right} raised"), seeded(seed):
+        made = factory()
+    model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module):
+        raise LoadError(
+            "RS334",
+            f"{target} gave no module: expected nn.Module or (nn.Module, example_inputs), got {type(made).__name__}",
+        )
+    return refuse_scripted(model, target), None if example is None else as_batch(example)
+
+
+def as_batch(inputs: Any) -> Batch:
+    """Example inputs as one call of the model.
+
+    Args:
+        inputs: a tensor, a tuple or list of positional ones, a mapping of keyword ones, or ``(args, kwargs)``.
+
+    Returns:
+        The call.
+
+    Example:
+        >>> as_batch(({"ids": 1}, {"mask": 2})).kwargs
+        {'mask': 2}
+    """
+    if isinstance(inputs, Batch):
+        return inputs
+    if isinstance(inputs, Mapping):
+        return Batch(kwargs=dict(inputs))
+    if isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], Mapping):
+        args = inputs[0] if isinstance(inputs[0], tuple | list) else (inputs[0],)
+        return Batch(args=tuple(args), kwargs=dict(inputs[1]))
+    return Batch(args=tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
+
+
+def _importable(directory: Path) -> None:
+    """Put a directory last on the path. It stays there, since a forward pass may import too."""
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))
+
+
+def _package(name: str, target: str) -> ModuleType:
+    _importable(Path.cwd())
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise LoadError(
+            "RS330",
+            f"{target} was not loaded: there is no module {error.name}",
+            remedies=[("A file is named with its suffix", f"rankscope probe {name.replace('.', '/')}.py:…")],
+        ) from error
+
+
+def _file(left: str) -> ModuleType:
+    """Run a file as a module under a name that hides no other."""
+    path = Path(left)
+    if not exists(left):
+        raise no_such_file(left, [])
+    _importable(path.resolve().parent)
+    _importable(Path.cwd())
+    name = f"_rankscope_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise LoadError("RS330", f"{left} was not loaded: it is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _attribute(module: ModuleType, name: str, target: str) -> Any:
+    value: Any = module
+    for part in name.split("."):
+        if not hasattr(value, part):
+            known = [key for key in vars(module) if callable(getattr(module, key)) and not key.startswith("_")]
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            details = [("did you mean", ", ".join(near))] if near else [("it has", ", ".join(known[:10]))]
+            raise LoadError("RS331", f"{target} was not loaded: the module has no {name}", details=details)
+        value = getattr(value, part)
+    return value
+
+
+def _check_arguments(factory: Any, target: str) -> None:
+    """Refuse what cannot be called without arguments, by name rather than by a TypeError from inside."""
+    if not callable(factory):
+        raise LoadError("RS334", f"{target} was not loaded: it is a {type(factory).__name__}, not a factory or class")
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # some builtins have no signature; the call will tell
+        return
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+    if needed:
+        call = f"def make(): return {target.rpartition(':')[2]}({', '.join(f'{name}=…' for name in needed)})"
+        raise LoadError(
+            "RS332",
+            f"{target} was not called: it needs {', '.join(needed)}",
+            remedies=[("Write a function without arguments", call)],
+        )
+
+
+@contextlib.contextmanager
+def _told(target: str, code: str, what: str) -> Iterator[None]:
+    """Say what the user's code raised, where, and what caused it; its prints go to stderr."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except RankscopeError:
+        raise
+    except (Exception, SystemExit) as error:
+        details = [("raised", _line(error))]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not _ours(f.filename)]
+        if frames:
+            details.append(("at", f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name}"))
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause:
+            details.append(("because", _line(cause)))
+        raise LoadError(code, f"{target} was not loaded: {what}", details=details) from error
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:400]
+
+
+def _ours(filename: str) -> bool:
+    return filename == __file__ or filename.startswith("<frozen importlib") or filename == importlib.__file__
+
+
+FORMS.add("python", Form(open_python, claims=is_target, weights=True))
