@@ -150,7 +150,12 @@ def system_torch() -> tuple[str, list[str]]:
 def pip(*arguments: str) -> str | None:
     """Run pip in .venv, held by the constraints; its output where it failed, else None."""
     pins = VENV / "constraints.txt"
-    settings = {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_USER": "0"}
+    settings = {
+        "PIP_NO_INPUT": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_USER": "0",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+    }
     done = subprocess.run(
         [python(), "-m", "pip", "install", "-c", pins, *arguments],
         cwd=ROOT,
@@ -175,6 +180,7 @@ def make_venv(why: str) -> None:
     """Make .venv, in the place of one that cannot be used."""
     base = getattr(sys, "_base_executable", sys.executable)
     say(f"making .venv with {base}{why}")
+    (VENV / "installed.json").unlink(missing_ok=True)  # first: an interrupted clearing must not look complete
     done = subprocess.run([base, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
     if done.returncode:
         raise stop("the virtual environment was not made", *(done.stdout + done.stderr).strip().splitlines()[-10:])
@@ -190,7 +196,10 @@ def link_torch(version: str, folders: list[str]) -> None:
 
 
 def install_torch(choice: str) -> None:
-    """Put a torch of its own into .venv."""
+    """Put a torch of its own into .venv, unless the one that the constraints name is there."""
+    have = ask(python(), "import importlib.metadata as m; print(m.version('torch').partition('+')[0])")
+    if f"torch=={have}" in (VENV / "constraints.txt").read_text().split():
+        return
     if choice == "cpu" and sys.platform == "linux":  # elsewhere the default index holds CPU builds
         quick = ("--timeout", "15", "--retries", "1", "--no-deps", "--index-url", CPU_INDEX)
         if reachable(f"{CPU_INDEX}/torch/") and pip(*quick, "torch") is None:
@@ -215,7 +224,7 @@ def note_unusable_gpu() -> None:
 def install(level: str, torch: str, linked: tuple[str, list[str]] | None) -> None:
     """Bring .venv to a level."""
     start = time.monotonic()
-    say(f"installing into .venv: {level}, torch: {torch} (the first time takes minutes)")
+    say(f"installing into .venv: {level}, torch: {torch}; the first time takes minutes")
     (VENV / "constraints.txt").write_text((ROOT / "constraints.txt").read_text())
     link_torch(*linked) if linked else install_torch(torch)
     must(pip(*requirements(level), *([] if linked else ["torch"])))
@@ -227,15 +236,27 @@ def install(level: str, torch: str, linked: tuple[str, list[str]] | None) -> Non
     say(f"installed in {time.monotonic() - start:.0f} s")
 
 
+def base_of_venv() -> str | None:
+    """Where the Python that .venv was made with lives; None where .venv is no whole environment with a pip of its own.
+
+    The interpreter of a half-deleted one still runs, as the Python it was made with, and pip would install there.
+    """
+    code = (
+        "import pip._internal.cli.main as m, sys; print(sys.base_prefix if m.__file__.startswith(sys.prefix) else '')"
+    )
+    prefix = ask(python(), "import sys; print(sys.prefix)")
+    return (ask(python(), code) or None) if prefix and Path(prefix).resolve() == VENV.resolve() else None
+
+
 def unusable(installed: dict[str, Any], torch: str, interrupted: bool) -> str | None:
     """Why .venv has to be made anew, as the end of a sentence; None where it can be kept."""
     if not VENV.exists():
         return ""
     if interrupted:
         return ": the last install was interrupted"
-    base = installed.get("python") if python().exists() else None
-    base = base or ask(python(), "import pip._internal.cli.main, sys; print(sys.base_prefix)")
-    if not base or installed.get("root", str(ROOT)) != str(ROOT):
+    base = installed.get("python") if python().exists() and (VENV / "pyvenv.cfg").exists() else None
+    base = base or base_of_venv()
+    if base is None or installed.get("root", str(ROOT)) != str(ROOT):
         return ": the one there does not work here"
     if os.environ.get("PYTHON") and base != sys.base_prefix:
         return ": another PYTHON was asked for"
