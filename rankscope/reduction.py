@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
@@ -61,7 +61,7 @@ def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Grou
         tokens = tokens.cpu()
     lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1).cpu()
     whole = max(1, CHUNK_BYTES // max(1, 8 * tokens.shape[1] * tokens.shape[2]))
-    for length in lengths.unique().tolist():
+    for length in sorted(set(lengths.tolist())):
         members = (lengths == length).nonzero().flatten().tolist()
         for start in range(0, len(members), whole):
             part = members[start : start + whole]
@@ -213,7 +213,7 @@ class Reduction:
             pool.add(in_form(group.tokens, name).flatten(0, 1))
         for request in pooled:
             cell = self._cell(request, layer, dtype=dtype)
-            cell.samples += [Sample(n, 0.0, *group.tokens.shape[1:]) for n in group.numbers]
+            cell.samples += [Sample(n, 0.0, group.tokens.shape[1], group.tokens.shape[2]) for n in group.numbers]
         self._collect(layer, [r for r in requests if r.scope == "sequence"], group, dtype, material)
 
     def _collect(
@@ -226,12 +226,12 @@ class Reduction:
         parameter: str | None = None,
     ) -> None:
         """Evaluate each request on a group of finite sequences."""
-        shape = group.tokens.shape[1:]
+        rows, width = shape = tuple(group.tokens.shape[1:])
         for request in requests:
             measure, cell = request.measure, self._cell(request, layer, parameter, dtype)
-            if shape[0] < measure.min_tokens:
+            if rows < measure.min_tokens:
                 reason = f"fewer than {measure.min_tokens} tokens"
-                cell.samples += [Sample(number, None, *shape, reason, short=True) for number in group.numbers]
+                cell.samples += [Sample(number, None, rows, width, reason, short=True) for number in group.numbers]
                 continue
             try:
                 values, errors = evaluate(request, **{need: material(request, need) for need in measure.needs})
@@ -270,7 +270,7 @@ def _given(**needs: Any) -> Callable[[Request, str], Any]:
 def _without_zero_rows(group: Group, norms: Tensor) -> Iterator[Group]:
     """Sequences by their number of non-zero rows, the zero rows left out."""
     counts = (norms > 0).sum(1)
-    for count in counts.unique().tolist():
+    for count in sorted(set(counts.tolist())):
         members = (counts == count).nonzero().flatten().tolist()
         if count == group.tokens.shape[1]:
             yield group.pick(members)
@@ -279,5 +279,5 @@ def _without_zero_rows(group: Group, norms: Tensor) -> Iterator[Group]:
             yield Group(rows, [group.numbers[i] for i in members])
 
 
-def _pool_form(request: Request) -> str:
+def _pool_form(request: Request) -> Literal["raw", "unit"]:
     return "unit" if request.form.startswith("unit") else "raw"
