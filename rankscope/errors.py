@@ -313,7 +313,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "RS343": Entry(
         "no model named",
-        "The model is neither a module nor the name of one.",
+        "The model is neither a module nor the name of one, or an alias leads back to itself.",
         "Give an nn.Module, a path, or one of the forms that `rankscope probe --help` lists.",
     ),
     "RS344": Entry(

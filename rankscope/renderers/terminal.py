@@ -192,21 +192,21 @@ def _alarm(column: Column, i: int) -> str:
 def _curves(table: Table, columns: list[Column], width: int, style: Style) -> Grid:
     """Each measure over depth: a curve, its ends, and what there is room for to hold them against."""
     dots = "…" if style.unicode else ".."
+    span = f"k = {table.index[0]} {dots} {table.index[-1]}"
+    heads = ["first", "last", "Gaussian", f"last: min {dots} max"]
     found = [ends(column) for column in columns]
     texts = [(end.first, end.last, end.gaussian, f"{end.low} {dots} {end.high}" if end.low else "") for end in found]
-    heads = ["first", "last", "Gaussian", f"last: min {dots} max"]
     widths = [max(len(head), *(len(text[i]) for text in texts)) + 2 for i, head in enumerate(heads)]
-    room = width - max(len(column.label) for column in columns) - 2 - sum(widths[:2])
+    room = width - max(len(column.label) for column in columns) - 4 - sum(widths[:2])
     extra = [i for i in (2, 3) if any(text[i] for text in texts)]
-    while extra and room - sum(widths[i] for i in extra) < min(len(table.index), _CURVE):
+    while extra and room - sum(widths[i] for i in extra) < max(len(span), min(len(table.index), _CURVE)):
         extra.pop()
-    span = f"k = {table.index[0]} {dots} {table.index[-1]}"
+    curve = max(len(span), room - sum(widths[i] for i in extra))
     grid = Grid(box=None, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     grid.add_column(Text("over depth"), overflow="fold")
     grid.add_column(Text(span), no_wrap=True)
     for i in (0, 1, *extra):
         grid.add_column(Text(heads[i]), no_wrap=True, justify="right")
-    curve = max(len(span), room - sum(widths[i] for i in extra) - 2)
     for column, text in zip(columns, texts, strict=True):
         line = sparkline(column.values, not style.unicode, curve)
         grid.add_row(*(Text(part) for part in (column.label, line, *(text[i] for i in (0, 1, *extra)))))

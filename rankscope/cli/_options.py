@@ -1,0 +1,185 @@
+"""Options in sections, shared by the commands. The name of a parameter is the name of the field it fills."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rankscope.cli._command import Option
+from rankscope.cli._terminal import Terminal
+from rankscope.config import Config, find, read
+from rankscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+_FILE = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
+
+
+def _section(name: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[_F], _F]:
+    """A decorator that adds options to a command, in the order they are given."""
+
+    def add(function: _F) -> _F:
+        for names, settings in reversed(options):
+            function = click.option(*names, cls=Option, section=name, **settings)(function)
+        return function
+
+    return add
+
+
+def _option(*names: str, **settings: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    return names, settings
+
+
+def given(ctx: click.Context, section: str) -> dict[str, Any]:
+    """The options of a section that were given, by the name of the field each fills.
+
+    Args:
+        ctx: the context of a command.
+        section: such as ``"Inputs"``.
+
+    Returns:
+        What was given; what was not keeps the default of its field.
+    """
+    names = [p.name for p in ctx.command.params if isinstance(p, Option) and p.section == section and p.expose_value]
+    found = {name: ctx.params[name] for name in names if name}
+    return {name: value for name, value in found.items() if value is not None and value is not False and value != ()}
+
+
+def read_config(ctx: click.Context) -> Config:
+    """The configuration that holds for this run.
+
+    Args:
+        ctx: the context of a command with the options of `config`.
+
+    Returns:
+        What the file says, or an empty configuration.
+
+    Raises:
+        UsageError: a file is given together with --no-config.
+    """
+    path: Path | None = ctx.params["config_file"]
+    if path is not None and ctx.params["no_config"]:
+        raise UsageError("RS103", "--config and --no-config exclude each other")
+    if ctx.params["no_config"]:
+        return Config()
+    return read(path or find(Path.cwd()))
+
+
+def _names(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """A comma-separated list."""
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise click.BadParameter("a list of names, with commas between them, is expected", param=parameter)
+    return names
+
+
+def _device(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise click.BadParameter(f"{text!r} is none of auto, cpu, cuda, cuda:N, mps", param=parameter)
+    return text
+
+
+def _kept(name: str, invert: bool = False) -> dict[str, Any]:
+    """Settings of an option that concerns the screen."""
+
+    # It is read before the others and kept in the terminal, where `main` finds it also when the command fails.
+    def keep(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        setattr(ctx.ensure_object(Terminal), name, not value if invert else value)
+
+    return {"callback": keep, "expose_value": False, "is_eager": True}
+
+
+model = _section(
+    "Model",
+    _option("--arch", metavar="MOD:FACTORY", help="The architecture of a file that holds weights only."),
+    _option("--weights", type=_FILE, metavar="FILE", help="Weights for a factory, loaded strictly."),
+    _option("--strip-prefix", metavar="TEXT", help="Take this off the names of the weights, such as 'module.'."),
+    _option("--init-only", is_flag=True, help="Measure random weights, on purpose."),
+)
+inputs = _section(
+    "Inputs",
+    _option("--input", type=_FILE, metavar="FILE", help="Arrays: .npz or .safetensors (by name), .npy, .pt."),
+    _option("--random", multiple=True, metavar="SPEC", help="x=8x128x64 or ids=8x128:int64:0..50256; repeatable."),
+    _option("--text", type=_FILE, metavar="FILE", help="One sequence a line, or .jsonl with --text-field."),
+    _option("--text-field", metavar="KEY", help="The field of a .jsonl file that holds the text."),
+    _option("--tokenizer", type=_FILE, metavar="DIR", help="Default: the model's own; 'bytes' for bytes."),
+    _option(
+        "--inputs", metavar="MOD:CALL", help="A function that yields batches. Without any: inferred from the model."
+    ),
+    _option("--batches", type=_COUNT, metavar="N", help="The most batches to run."),
+    _option("--batch-size", type=_COUNT, metavar="N", help="Sequences in a batch (8)."),
+    _option("--max-tokens", type=_COUNT, metavar="N", help="The longest sequence (512)."),
+    _option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Of random inputs and weights (0)."),
+    _option("--mask", metavar="KEY|none", help="The argument that marks padding."),
+    _option("--mask-sense", type=click.Choice(["keep", "drop"]), help="What a true entry of the mask says."),
+    _option(
+        "--layout",
+        type=click.Choice(["btd", "tbd", "bd", "bct", "bchw", "bhwc"]),
+        metavar="NAME",
+        help="Axes of the activations: btd, tbd, bd, bct, bchw or bhwc.",
+    ),
+)
+measuring = _section(
+    "Measuring",
+    _option("--measures", callback=_names, metavar="LIST", help="quick (default), forward, full, or names: mu,mu_bar."),
+    _option("--layers", multiple=True, metavar="GLOB", help="Measure these modules; repeatable."),
+    _option("--skip-layers", multiple=True, metavar="GLOB", help="Leave these out; repeatable."),
+    _option("--device", callback=_device, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."),
+    _option(
+        "--dtype",
+        type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+        metavar="NAME",
+        help="Run the model in float32, float64, bfloat16 or float16.",
+    ),
+    _option("--loss", metavar="NAME", help="For gradients: auto, lm, ce, mse, cotangent or MOD:CALL."),
+    _option("--grad-tokens", type=_COUNT, metavar="N", help="Tokens that the gradients are taken over (1024)."),
+    _option(
+        "--spectra",
+        type=click.Choice(["auto", "gram64", "svd"]),
+        metavar="NAME",
+        help="How singular values are computed: auto, gram64 or svd.",
+    ),
+)
+output = _section(
+    "Output",
+    _option(
+        "-o", "--output", "outputs", multiple=True, type=_FILE, metavar="FILE", help="Write the report; repeatable."
+    ),
+    _option(
+        "--format",
+        "form",
+        metavar="NAME",
+        help="table (default), json, csv or md: for the screen, and for files whose suffix says nothing.",
+    ),
+    _option("--wide", is_flag=True, help="CSV: a column a measure."),
+    _option("-q", "--quiet", is_flag=True, help="No notes, no progress.", **_kept("quiet")),
+    _option("-v", "--verbose", is_flag=True, help="All columns, whatever the width.", **_kept("verbose")),
+    _option("--no-progress", is_flag=True, help="No progress bar.", **_kept("progress", invert=True)),
+    _option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        help="Default: auto; NO_COLOR is honoured.",
+        **_kept("color"),
+    ),
+    _option("--debug", is_flag=True, help="Show the traceback of an error.", **_kept("debug")),
+)
+config = _section(
+    "Configuration",
+    _option(
+        "--config",
+        "config_file",
+        type=_FILE,
+        metavar="FILE",
+        help="Instead of the rankscope.toml or pyproject.toml found from here upwards.",
+    ),
+    _option("--no-config", is_flag=True, help="Read no configuration."),
+)

@@ -1,0 +1,89 @@
+"""`rankscope probe MODEL`: measure every layer; the table on the screen, the report to files."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rankscope.cli import _options
+from rankscope.cli._command import Command
+from rankscope.cli._progress import working
+from rankscope.cli._terminal import Terminal
+from rankscope.errors import CannotMeasure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rankscope.records import Report
+
+
+_HELP = """Measure every layer of MODEL: do its tokens draw together, where, and how fast?
+
+\b
+rankscope probe model.pt -o report.json -o report.csv
+rankscope probe net.py:Net --weights model.safetensors --random x=8x128x64
+rankscope probe hf:DIR --text sample.txt
+rankscope probe zoo:transformer,depth=12,norm=post
+
+MODEL is a file, a Hugging Face directory, module:factory, file.py:factory, zoo:NAME, the name of a demo checkpoint, or
+an alias from the configuration. Nothing in a file is run. The exit code is 0 whatever is found, and 3 where no number
+could be had.
+"""
+
+
+@click.command("probe", cls=Command, group="measure", help=_HELP, short_help="Measure every layer of a model.")
+@click.argument("model", metavar="MODEL")
+@_options.model
+@_options.inputs
+@_options.measuring
+@_options.output
+@_options.config
+@click.pass_context
+def command(ctx: click.Context, /, model: str, **_: Any) -> None:
+    """Measure, write the outputs, show the table."""
+    from rankscope.renderers import RENDERERS, check, save
+
+    terminal = ctx.ensure_object(Terminal)
+    outputs, form, wide = ctx.params["outputs"], ctx.params["form"], ctx.params["wide"]
+    screen = RENDERERS[form or "table"]
+    check(outputs, form)
+    aliases = _options.read_config(ctx).models
+    report = _measure(ctx, terminal, model, aliases)
+    text = screen.text(report, terminal.style(wide))
+    for path in outputs:
+        save(report, path, wide, form)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    _insist(report)
+
+
+def _measure(ctx: click.Context, terminal: Terminal, model: str, aliases: Mapping[str, str]) -> Report:
+    """Open the model, gather its inputs, and measure, with a bar on the screen."""
+    flags = {section: _options.given(ctx, section) for section in ("Model", "Inputs", "Measuring")}
+    seed = {key: value for key, value in flags["Inputs"].items() if key == "seed"}
+    with working(terminal) as progress:
+        from rankscope.inputs import InputOptions, gather
+        from rankscope.pipeline import MeasureOptions, measure
+        from rankscope.sources import LoadOptions, open_model
+
+        wanted = InputOptions(**flags["Inputs"])
+        progress("opening the model", 0, None)
+        source = open_model(model, LoadOptions(**flags["Model"], **seed, aliases=aliases))
+        terminal.notes(source.notes)
+        progress("gathering inputs", 0, None)
+        batches = gather(source, wanted)
+        terminal.notes(batches.notes)
+        return measure(source, batches, MeasureOptions(**flags["Measuring"]), progress=progress)
+
+
+def _insist(report: Report) -> None:
+    """Fail where not one row has a number, with the most frequent reasons."""
+    if any(row.status == "ok" for row in report.rows):
+        return
+    reasons = Counter(row.reason or row.status for row in report.rows)
+    details = [(f"{count} rows", reason) for reason, count in reasons.most_common(3)]
+    told = f"none of {len(report.rows)} rows is ok" if report.rows else "no layer gave a row"
+    raise CannotMeasure("RS440", f"no number could be had: {told}", details=details)
