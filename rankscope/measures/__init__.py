@@ -1,1 +1,26 @@
-"""Measures: one file, one pure function, one value per sequence."""
+"""Measures: one file, one pure function, one value per sequence.
+
+A module here holds a function under `@measure(...)`. The names of its parameters are what it needs, so that nothing is
+captured or solved unless a measure asked for it. `resolve` turns names into requests, `evaluate` computes one with the
+bound on its numerical error, `bounds_beside` gives what to compare it with.
+"""
+
+from __future__ import annotations
+
+from rankscope.measures._beside import bounds_beside
+from rankscope.measures._evaluate import evaluate
+from rankscope.measures._forms import in_form
+from rankscope.measures._registry import MEASURES, Measure, measure
+from rankscope.measures._requests import PRESETS, Request, resolve
+
+__all__ = [
+    "MEASURES",
+    "PRESETS",
+    "Measure",
+    "Request",
+    "bounds_beside",
+    "evaluate",
+    "in_form",
+    "measure",
+    "resolve",
+]

@@ -1,0 +1,128 @@
+"""What a value is compared with: its ceiling, the value of Gaussian data, and that of rounding alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from rankscope.measures._evaluate import evaluate
+from rankscope.measures._forms import in_form
+from rankscope.spectra import spectrum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rankscope.measures._registry import Form, Measure
+    from rankscope.measures._requests import Request
+    from rankscope.records import Spectrum
+
+SEED = 0
+MOST_NUMBERS = 1 << 22
+"""Gaussian data larger than this is not drawn as such."""
+
+
+@lru_cache(maxsize=4096)
+def bounds_beside(
+    request: Request, rows: int, width: int, dtype: torch.dtype, tokens: int | None = None
+) -> tuple[float | None, float | None, float | None]:
+    """Ceiling, Gaussian reference and noise floor of a measure at one shape.
+
+    Of a rank: the most it can be; its mean over Gaussian data of that shape in that form; and what a rank-one matrix
+    uvᵀ shows once it is rounded to the dtype of the data. Of a residual (`mu_bar`, `rank_one_residual`): its upper
+    bound, the Gaussian value, and 4·eps of the dtype, above which collapsed data settles. The draws come from a
+    generator of their own, with a fixed seed.
+
+    Args:
+        request: the measure in its form.
+        rows: tokens, or rows of a weight.
+        width: features, or columns of a weight.
+        dtype: the floating dtype of the data.
+        tokens: for the gradient of a weight, tokens × uses, which bounds its rank; the reference then is a product of
+            two Gaussian factors of that inner size.
+
+    Returns:
+        (ceiling, reference, floor), all None for a measure that is neither rank nor residual.
+
+    Example:
+        >>> from rankscope.measures import resolve
+        >>> ceiling, reference, floor = bounds_beside(*resolve(["effective_rank"]), 128, 384, torch.bfloat16)
+        >>> ceiling, round(reference), round(floor, 2)
+        (128.0, 122, 1.13)
+    """
+    measure, form = request.measure, request.form
+    if not (measure.rank or measure.residual):
+        return None, None, None
+    rank = min(_free(rows, form), width)
+    inner = tokens if tokens is not None and tokens < rank else None
+    if rank < 1:
+        return None, None, None
+    if measure.pooled or measure.site == "weight_gradient":
+        reference = _mean(measure, spectrum=_gaussian(rows, width, form, inner))
+    else:
+        reference = _mean(measure, tokens=_gaussian_tokens(rows, width, form))
+    if measure.residual:
+        return 1.0, reference, 4 * torch.finfo(dtype).eps
+    return float(inner or rank), reference, _mean(measure, spectrum=_rounded_rank_one(rows, width, form, dtype))
+
+
+def _mean(measure: Measure, **needs: Tensor | Spectrum) -> float:
+    return evaluate(measure, **needs)[0].mean().item()
+
+
+def _free(rows: int, form: Form) -> int:
+    """Rows that centring leaves free: centred Gaussian data has the singular values of one row less."""
+    return rows - 1 if form.endswith("centered") else rows
+
+
+def _draws(rows: int, width: int) -> int:
+    """Many for small matrices, whose values scatter; one for large ones, whose do not."""
+    return max(1, min(64, (1 << 15) // min(rows, width) ** 2, MOST_NUMBERS // (rows * width)))
+
+
+@lru_cache(maxsize=256)
+def _gaussian(rows: int, width: int, form: Form, inner: int | None) -> Spectrum:
+    """Spectra of Gaussian data, or of a product of Gaussian factors of that inner size."""
+    # A Gaussian matrix has the singular values of the R of its QR, whose entries are independent (Bartlett 1933): that
+    # is drawn in its place. Only unit rows are drawn whole; where they are too many, their norms would hardly differ.
+    rng = np.random.default_rng(SEED)
+    draws = _draws(rows, width)
+    if inner is not None:
+        data = _triangles(rng, draws, rows, inner) @ _triangles(rng, draws, width, inner).mT
+    elif form.startswith("unit") and rows * width <= MOST_NUMBERS:
+        data = in_form(torch.from_numpy(rng.standard_normal((draws, rows, width))), form)
+    else:
+        n, m = sorted((_free(rows, form), width))
+        data = _triangles(rng, draws, m, n)
+    return replace(spectrum(data, method="gram64"), rows=rows, width=width)
+
+
+def _triangles(rng: np.random.Generator, draws: int, m: int, n: int) -> Tensor:
+    """R factors of m x n Gaussian matrices: normal above the diagonal, on it the root of χ² of m, m−1, … degrees."""
+    triangles = np.triu(rng.standard_normal((draws, n, n)), 1)
+    triangles[:, range(n), range(n)] = np.sqrt(rng.chisquare(np.arange(m, m - n, -1), (draws, n)))
+    return torch.from_numpy(triangles)
+
+
+def _gaussian_tokens(rows: int, width: int, form: Form) -> Tensor:
+    """Gaussian tokens, of fewer features where there would be too many numbers: mu_bar averages √(1 − 1/N) for any."""
+    width = max(1, min(width, MOST_NUMBERS // rows))
+    shape = (_draws(rows, width), rows, width)
+    return in_form(torch.from_numpy(np.random.default_rng(SEED).standard_normal(shape)), form)
+
+
+@lru_cache(maxsize=256)
+def _rounded_rank_one(rows: int, width: int, form: Form, dtype: torch.dtype) -> Spectrum:
+    """Spectra of rank-one matrices uvᵀ, u and v Gaussian, after rounding to a dtype."""
+    # Past twice the shorter side the floor hardly rises with the longer one, which is cut where there are many numbers.
+    short = min(rows, width)
+    longest = max(2 * short, MOST_NUMBERS // short)
+    shape = min(rows, longest), min(width, longest)
+    rng, draws = np.random.default_rng(SEED), _draws(*shape)
+    exact = rng.standard_normal((draws, shape[0], 1)) * rng.standard_normal((draws, 1, shape[1]))
+    rounded = in_form(torch.from_numpy(exact).to(dtype).to(torch.float64), form)
+    method: Literal["gram64", "svd"] = "svd" if dtype == torch.float64 else "gram64"
+    return replace(spectrum(rounded, method=method), rows=rows, width=width)

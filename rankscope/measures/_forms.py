@@ -1,0 +1,93 @@
+"""What is done to tokens before they are measured."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, get_args
+
+import torch
+
+from rankscope.measures._registry import Form
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def in_form(tokens: Tensor, form: Form) -> Tensor:
+    """Tokens raw, centred over the sequence, scaled to unit norm, or first scaled and then centred.
+
+    A token of huge norm (an attention sink) drives the raw spectrum to rank one although all others stay rich; the
+    unit forms do not see it. Centring takes off the mean token.
+
+    Args:
+        tokens: (*batch, tokens, width) float64. For the unit forms no token may be zero.
+        form: raw, centered, unit or unit_centered.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ValueError: unknown form.
+
+    Example:
+        >>> in_form(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), "unit").tolist()
+        [[0.6..., 0.8...], [0.0, 1.0]]
+    """
+    if form not in get_args(Form):
+        raise ValueError(f"form is one of {get_args(Form)}, got {form!r}")
+    if form.startswith("unit"):
+        tokens = unit(tokens)
+    return center(tokens) if form.endswith("centered") else tokens
+
+
+def center(tokens: Tensor) -> Tensor:
+    """PY, tokens minus their mean; about the first one, so that equal tokens give exactly zero.
+
+    Args:
+        tokens: (*batch, tokens, width).
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> center(torch.full((3, 2), 0.1)).tolist()
+        [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    """
+    shifted = tokens - tokens[..., :1, :]
+    return shifted - shifted.mean(-2, keepdim=True)
+
+
+def unit(tokens: Tensor) -> Tensor:
+    """Tokens over their norms; NaN for a zero token.
+
+    Args:
+        tokens: (*batch, tokens, width).
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> unit(torch.tensor([[0.0, 1e30]])).tolist()
+        [[0.0, 1.0]]
+    """
+    return tokens / norm(tokens, -1).unsqueeze(-1)
+
+
+def norm(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Euclidean norm; the largest magnitude is divided out before squaring, so that 1e-200 and 1e200 survive.
+
+    Args:
+        values: any shape.
+        dim: the dimensions to reduce.
+
+    Returns:
+        The shape without those dimensions; NaN where a value is NaN or infinite.
+
+    Example:
+        >>> norm(torch.tensor([0.0, 1e200, 0.0], dtype=torch.float64), 0).item()
+        1e+200
+    """
+    largest: Tensor = torch.linalg.vector_norm(values, math.inf, dim=dim, keepdim=True)
+    scale = torch.where(largest > 0, largest, 1.0)
+    relative: Tensor = torch.linalg.vector_norm(values / scale, dim=dim)
+    return relative * largest.squeeze(dim)

@@ -1,0 +1,143 @@
+"""What a measure is, and the decorator that registers one."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from rankscope.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from rankscope.records import Site
+
+Form = Literal["raw", "centered", "unit", "unit_centered"]
+Bound = float | str | None
+F = TypeVar("F", bound="Callable[..., Tensor]")
+
+SITES: dict[str, Site] = {
+    "tokens": "block",
+    "spectrum": "block",
+    "value": "value",
+    "first_value": "value",
+    "gradient": "gradient",
+    "last_gradient": "gradient",
+    "gradient_spectrum": "weight_gradient",
+}
+"""What a measure can need, and where it is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure and all that is said of it.
+
+    `needs` are the parameters of `function`; `forms` what may be done to the tokens first; `pooled` whether it is a
+    function of singular values alone, so that it can be taken over the tokens of all sequences; `healthy` the end at
+    which representations are rich; `bounds` its range; `undefined` when it is NaN; `rank` and `residual` what stands
+    beside it (`bounds_beside`); `companions` the measures always shown with it; `min_tokens` the fewest tokens.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    needs: tuple[str, ...]
+    site: Site
+    forms: tuple[Form, ...]
+    healthy: Literal["high", "low"] | None
+    bounds: tuple[Bound, Bound]
+    paper: str
+    formula: str
+    undefined: str
+    version: int
+    rank: bool
+    residual: bool
+    pooled: bool
+    companions: tuple[str, ...]
+    min_tokens: int
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The docstring up to its arguments."""
+        return (inspect.getdoc(self.function) or "").partition("\n\nArgs:")[0]
+
+
+MEASURES: Registry[Measure] = Registry("measure", "rankscope.measures")
+
+
+def measure(
+    *,
+    formula: str,
+    paper: str,
+    undefined: str,
+    forms: tuple[Form, ...] = ("raw",),
+    healthy: Literal["high", "low"] | None = None,
+    bounds: tuple[Bound, Bound] = (None, None),
+    version: int = 1,
+    rank: bool = False,
+    residual: bool = False,
+    pooled: bool = False,
+    companions: tuple[str, ...] = (),
+    min_tokens: int = 4,
+) -> Callable[[F], F]:
+    """Register a function as the measure of its name; the names of its parameters are its needs.
+
+    Args:
+        formula: the formula, in one line.
+        paper: where it comes from.
+        undefined: for which finite input it is NaN.
+        forms: what may be done to the tokens first.
+        healthy: at which end representations are rich.
+        bounds: least and greatest value; a number, a text, or None where there is none.
+        version: raised when the numbers change.
+        rank: whether ceiling, Gaussian reference and noise floor of a rank stand beside it.
+        residual: whether it is a distance from collapse over the size of the data, which dtype noise keeps from 0.
+        pooled: for a measure of tokens: whether their singular values alone decide it.
+        companions: measures shown whenever it is.
+        min_tokens: with fewer tokens it means nothing.
+
+    Returns:
+        A decorator that gives the function back as it is.
+
+    Example:
+        >>> sorted(MEASURES["value_cosine"].needs), MEASURES["mu_bar"].site
+        (['first_value', 'value'], 'block')
+    """
+
+    def register(function: F) -> F:
+        name, needs = function.__name__, tuple(inspect.signature(function).parameters)
+        unknown = [need for need in needs if need not in SITES]
+        if unknown or not needs:
+            raise TypeError(f"measure {name!r} asks for {unknown or 'nothing'}; it can need {', '.join(SITES)}")
+        sites = {SITES[need] for need in needs}
+        if len(sites) > 1:
+            raise TypeError(f"measure {name!r} asks for {', '.join(needs)}, which are never had together")
+        entry = Measure(
+            name=name,
+            function=function,
+            needs=needs,
+            site=sites.pop(),
+            forms=forms,
+            healthy=healthy,
+            bounds=bounds,
+            paper=paper,
+            formula=formula,
+            undefined=undefined,
+            version=version,
+            rank=rank,
+            residual=residual,
+            pooled=pooled or "spectrum" in needs,
+            companions=companions,
+            min_tokens=min_tokens,
+        )
+        MEASURES.add(name, entry)
+        return function
+
+    return register

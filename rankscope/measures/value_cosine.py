@@ -1,0 +1,46 @@
+"""Cosine of the values to those of the first layer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from rankscope.measures._forms import norm
+from rankscope.measures._registry import measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@measure(
+    bounds=(-1.0, 1.0),
+    paper="after Zhou et al. 2024 (Value Residual, arXiv 2410.17897); the averaging is this project's",
+    formula="mean over tokens of cos(V_n[i], V_1[i])",
+    undefined="the widths of the values differ between layers, or every value is zero",
+)
+def value_cosine(value: Tensor, first_value: Tensor) -> Tensor:
+    """How much of the first layer's values is left in the values of this layer, token by token.
+
+    Mean over tokens of cos(V_n[i], V_1[i]), the heads side by side as they are; tokens where either is zero are left
+    out.
+
+    Args:
+        value: (*batch, tokens, width) float64, the values that enter attention at this layer.
+        first_value: (*batch, tokens, width) float64, those of the first layer.
+
+    Returns:
+        (*batch) in [−1, 1]; NaN where the widths differ or no token counts.
+
+    Example:
+        >>> import torch
+        >>> value_cosine(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[2.0, 0.0], [3.0, 0.0]])).item()
+        0.5
+    """
+    if value.shape[-1] != first_value.shape[-1]:
+        return value.new_full(value.shape[:-2], math.nan)
+    size, first_size = norm(value, -1).unsqueeze(-1), norm(first_value, -1).unsqueeze(-1)
+    cosines = ((value / size) * (first_value / first_size)).sum(-1).clamp(-1, 1)
+    directed = ((size != 0) & (first_size != 0)).squeeze(-1)
+    return torch.where(directed, cosines, 0.0).sum(-1) / directed.sum(-1)
