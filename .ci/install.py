@@ -16,6 +16,7 @@ torch may replace it. An install that was killed half-way starts afresh the next
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -98,7 +99,9 @@ def driver_answers(timeout: float = 10.0) -> bool:
         process = subprocess.Popen([smi, "-L"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         listed = process.communicate(timeout=timeout)[0]
     except subprocess.TimeoutExpired:
-        process.kill()  # not waited for: a process stuck in a broken driver ignores even this
+        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a broken driver it ignores even that
+            process.communicate(timeout=1)
         say(f"note: nvidia-smi did not answer within {timeout:g} s; going on without a GPU")
         return False
     except OSError as error:
