@@ -1,6 +1,6 @@
 """Blocks: the stacks of repeated blocks of a traced forward pass.
 
-Calls are grouped by module name with the digits starred. A group is a stack when its calls form a chain, each reading
+Calls are grouped by module name with the digits starred; one module may be called many times. A group is a stack when its calls form a chain, each reading
 what the one before gave, and when its classes hold residual adds (or, where none are found, occur twice).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,21 +64,35 @@ def held(group: Sequence[Call], sums: Sequence[Site]) -> set[Site]:
 
 
 def _named_alike(calls: Sequence[Call]) -> dict[str, Group]:
-    """Calls of modules of one's own making whose name ends in a number, by name with the digits starred."""
+    """Calls of modules of one's own making by name with the digits starred.
+
+    The name ends in a number, or one module is called several times.
+    """
+    times = Counter(call.module for call in calls)
     groups: dict[str, Group] = {}
     for call in calls:
         composed = next(call.module.children(), None) is not None
         own = composed or not type(call.module).__module__.startswith("torch.nn")
-        if own and call.exit and NUMBERED.fullmatch(call.name.rpartition(".")[2]):
+        if own and call.exit and (_numbered(call) or times[call.module] > 1):
             groups.setdefault(re.sub(r"\d+", "*", call.name), []).append(call)
     return groups
 
 
+def _numbered(call: Call) -> bool:
+    return NUMBERED.fullmatch(call.name.rpartition(".")[2]) is not None
+
+
 def _chain(calls: Group, sums: Sequence[Site]) -> Group | None:
-    """The calls of the classes that make up a stack, or None where most do not read what the one before gave."""
-    kinds = [type(call.module) for call in calls]
+    """The calls of the classes that make up a stack, or None where most do not read what the one before gave.
+
+    A module that is called often without a number in its name must hold residual adds: else it may be the cell of a
+    loop over tokens, or an activation.
+    """
+    kinds = Counter(type(call.module) for call in calls)
     holders = {type(call.module) for site in held(calls, sums) if (call := site.call.inside(calls))}
-    keep = holders or {kind for kind in kinds if kinds.count(kind) > 1}
+    if not holders and not _numbered(calls[0]):
+        return None
+    keep = holders or {kind for kind, count in kinds.items() if count > 1}
     group = [c for c in calls if type(c.module) in keep and not (c.parent and c.parent.inside(calls))]
     links = sum(bool(after.entry & before.exit) for before, after in itertools.pairwise(group))
     return group if 2 * links > len(group) - 1 > 0 else None

@@ -57,6 +57,55 @@ def test_encoder_and_decoder_of_torch_are_two_stacks(norm_first, batch_first):
     assert found(model, x, x) == {"encoder.layers.*": 2, "decoder.layers.*": 3}
 
 
+class Ladder(nn.Module):
+    """One block without a number in its name, called once a scale, with a modulation between the calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.block = Modulate(), PreNorm(16)
+
+    def forward(self, x):
+        for step in range(4):
+            x = self.block(self.scale(x, step))
+        return x
+
+
+class Modulate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Linear(1, 16)
+
+    def forward(self, x, step):
+        shift = self.map(torch.full((1,), float(step)))
+        return x * (1 + shift) + shift
+
+
+class Cell(nn.Module):
+    """A recurrent cell of one's own, called once a token: a loop over tokens is no stack."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x, h):
+        return torch.tanh(self.inner(x) + self.outer(h))
+
+
+class Loop(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = Cell()
+
+    def forward(self, x):
+        h = torch.zeros(x.shape[0], 16)
+        return torch.stack([h := self.cell(token, h) for token in x.unbind(1)], 1)
+
+
+def test_one_unnumbered_block_called_often_is_a_stack_and_a_cell_is_not():
+    assert found(Ladder(), torch.randn(2, 9, 16)) == {"block": 4}
+    assert found(Loop(), torch.randn(2, 9, 16)) == {}
+
+
 def test_a_trace_keeps_no_activation_alive_and_leaves_no_hook():
     model = Stack([PreNorm(16) for _ in range(2)])
     before = model(ids())
