@@ -1,7 +1,8 @@
 """Blocks: the stacks of repeated blocks of a traced forward pass.
 
-Calls are grouped by module name with the digits starred; one module may be called many times. A group is a stack when its calls form a chain, each reading
-what the one before gave, and when its classes hold residual adds (or, where none are found, occur twice).
+Calls are grouped by module name with the digits starred; one module may be called many times. A group is a stack when
+its calls form a chain, each reading what the one before gave, and when its classes hold residual adds (or, where none
+are found, occur twice).
 """
 
 from __future__ import annotations
@@ -64,10 +65,7 @@ def held(group: Sequence[Call], sums: Sequence[Site]) -> set[Site]:
 
 
 def _named_alike(calls: Sequence[Call]) -> dict[str, Group]:
-    """Calls of modules of one's own making by name with the digits starred.
-
-    The name ends in a number, or one module is called several times.
-    """
+    """Calls of modules of one's own making, numbered or called several times, by name with the digits starred."""
     times = Counter(call.module for call in calls)
     groups: dict[str, Group] = {}
     for call in calls:
@@ -83,15 +81,12 @@ def _numbered(call: Call) -> bool:
 
 
 def _chain(calls: Group, sums: Sequence[Site]) -> Group | None:
-    """The calls of the classes that make up a stack, or None where most do not read what the one before gave.
-
-    A module that is called often without a number in its name must hold residual adds: else it may be the cell of a
-    loop over tokens, or an activation.
-    """
+    """The calls of the classes that make up a stack, or None where most do not read what the one before gave."""
     kinds = Counter(type(call.module) for call in calls)
-    holders = {type(call.module) for site in held(calls, sums) if (call := site.call.inside(calls))}
+    adds = [site for site in held(calls, sums) if _numbered(calls[0]) or site.kind == "identity"]
+    holders = {type(call.module) for site in adds if (call := site.call.inside(calls))}
     if not holders and not _numbered(calls[0]):
-        return None
+        return None  # an activation or a norm that is called often, or the cell of a loop over tokens
     keep = holders or {kind for kind, count in kinds.items() if count > 1}
     group = [c for c in calls if type(c.module) in keep and not (c.parent and c.parent.inside(calls))]
     links = sum(bool(after.entry & before.exit) for before, after in itertools.pairwise(group))
