@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from reports import a_hostile_report, a_report
+
+import rankscope
+from rankscope.errors import CannotMeasure, UsageError
+from rankscope.renderers import RENDERERS, check, load, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_saved_report_comes_back_equal(tmp_path: Path) -> None:
+    for report in (a_report(), a_hostile_report()):
+        report.save(tmp_path / "r.json")
+        assert rankscope.load(tmp_path / "r.json") == report
+        assert load(str(tmp_path / "r.json")) == report
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("json", "{"), ("CSV", '"stack"'), ("md", "## "), ("txt", "model")])
+def test_the_suffix_chooses_the_format(tmp_path: Path, suffix: str, start: str) -> None:
+    path = tmp_path / f"r.{suffix}"
+    save(a_report(depth=1), path)
+    assert path.read_text(encoding="utf-8").startswith(start)
+
+
+def test_the_suffix_beats_the_name_and_the_name_serves_where_there_is_none(tmp_path: Path) -> None:
+    save(a_report(depth=1), tmp_path / "r.json", name="csv")
+    save(a_report(depth=1), tmp_path / "r.data", name="csv", wide=True)
+    assert (tmp_path / "r.json").read_text().startswith("{")
+    assert '"rank_one_residual_unit"' in (tmp_path / "r.data").read_text().splitlines()[0]
+
+
+def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names no output format") as caught:
+        save(a_report(depth=1), tmp_path / "r.xlsx")
+    assert caught.value.code == "RS604"
+    assert all(suffix in str(caught.value) for suffix in (".json", ".csv", ".md"))
+    with pytest.raises(UsageError, match="did you mean:  json"):
+        check([tmp_path / "r.data"], "jsn")
+    with pytest.raises(UsageError, match="RS601"):
+        check([tmp_path / "none" / "r.json"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def whole() -> dict:
+    return a_report(depth=1).to_dict()
+
+
+def changed(**fields: object) -> str:
+    data = whole()
+    data["rows"][0].update(fields)
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "RS602"),
+        (json.dumps(whole())[:-200], "RS602"),
+        ("[1, 2]", "RS603"),
+        ("{}", "RS603"),
+        (json.dumps(whole() | {"schema": "rankscope.report/9"}), "RS603"),
+        (json.dumps({k: v for k, v in whole().items() if k != "rows"}), "RS602"),
+        (json.dumps(whole() | {"rows": [1]}), "RS602"),
+        (json.dumps(whole() | {"rows": 3}), "RS602"),
+        (json.dumps(whole() | {"coverage": None}), "RS602"),
+        ("[" * 100_000, "RS602"),
+        (changed(value="0.5"), "RS602"),
+        (changed(value=None), "RS602"),
+        (changed(min=float("nan")), "RS602"),
+        (changed(status="fine"), "RS602"),
+        (changed(layer_index="1"), "RS602"),
+        (changed(layer=7), "RS602"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str, code: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(CannotMeasure) as caught:
+        load(path)
+    assert caught.value.code == code
+    assert caught.value.headline.startswith(str(path))
+    assert len(caught.value.headline) < 600
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(CannotMeasure, match="was not read"):
+            load(path)
+    (tmp_path / "b.json").write_bytes(b"\x80\x81")
+    with pytest.raises(CannotMeasure, match="RS602"):
+        load(tmp_path / "b.json")
+    save(a_report(depth=1), tmp_path / "r.csv")
+    with pytest.raises(CannotMeasure, match=r"only a report saved as \.json is read back"):
+        load(tmp_path / "r.csv")
+
+
+def test_every_format_takes_the_hostile_report() -> None:
+    assert set(RENDERERS.names()) >= {"table", "csv", "json", "md"}
+    for entry in RENDERERS.values():
+        assert entry.text(a_hostile_report())
+        assert all(suffix.startswith(".") for suffix in entry.suffixes)
+    suffixes = [suffix for entry in RENDERERS.values() for suffix in entry.suffixes]
+    assert len(suffixes) == len(set(suffixes))
