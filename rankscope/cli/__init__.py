@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rankscope.cli._command import ClosedPipe, Commands
-from rankscope.cli._terminal import Terminal
+from rankscope.cli._command import Commands
+from rankscope.cli._terminal import NoOutput, Terminal
 from rankscope.errors import CannotMeasure, RankscopeError, UsageError
 
 if TYPE_CHECKING:
@@ -42,18 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminal.warnings():
             code = _run(list(sys.argv[1:] if argv is None else argv), terminal)
         sys.stdout.flush()
-    except (BrokenPipeError, ClosedPipe):
+    except (OSError, NoOutput) as error:
         _hush(sys.stdout)
-        return CLOSED_PIPE
-    except OSError as error:
-        _hush(sys.stdout)
-        full = UsageError("RS601", f"the standard output cannot be written: {error.strerror or error}")
-        return terminal.tell(full)
+        cause = error if isinstance(error, OSError) else error.cause
+        if isinstance(cause, BrokenPipeError):
+            return CLOSED_PIPE
+        return terminal.tell(UsageError("RS601", f"the standard output cannot be written: {cause.strerror or cause}"))
     return code
 
 
 def _run(argv: list[str], terminal: Terminal) -> int:
-    """Run the command; every end but a closed pipe becomes an exit code."""
+    """Run the command; every end but that of the standard output becomes an exit code."""
     commands = Commands("rankscope")
     try:
         code = commands.main(argv, "rankscope", standalone_mode=False, obj=terminal)
@@ -67,7 +66,7 @@ def _run(argv: list[str], terminal: Terminal) -> int:
         return terminal.tell(_usage(error), error)
     except RankscopeError as error:
         return terminal.tell(error, error)
-    except (ClosedPipe, BrokenPipeError):
+    except (NoOutput, BrokenPipeError):
         raise
     except MemoryError as error:
         return terminal.tell(CannotMeasure("RS901", "nothing was measured: the memory of this machine is full"), error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rankscope._version import __version__
+from rankscope.cli._terminal import NoOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,16 +22,13 @@ OUTPUT = "Output"
 _FIRST_COLUMN = 26
 
 
-class ClosedPipe(Exception):  # noqa: N818 - no error: the reader has seen enough
-    """The reader of the standard output went away; click would make exit code 1 of it."""
-
-
 @contextlib.contextmanager
 def _pipe() -> Iterator[None]:
+    """Keep a closed pipe from click, which would make exit code 1 of it."""
     try:
         yield
     except BrokenPipeError as error:
-        raise ClosedPipe from error
+        raise NoOutput(error) from error
 
 
 class Option(click.Option):

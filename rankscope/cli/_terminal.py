@@ -1,6 +1,4 @@
-"""The terminal: what may be written where, and how an error, a note and a warning look. Only standard error is used
-here; the result goes to standard output by the command itself.
-"""
+"""The terminal: the result on standard output, and notes, warnings and errors on standard error."""
 
 from __future__ import annotations
 
@@ -24,6 +22,14 @@ if TYPE_CHECKING:
     from rankscope.renderers import Style
 
 _CODE_COLUMN = 80
+
+
+class NoOutput(Exception):  # noqa: N818 - often no error: the reader of a pipe has seen enough
+    """Standard output cannot be written."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(slots=True)
@@ -63,6 +69,21 @@ class Terminal:
             # On one screen a note is read once; in a file or a pipe the report stands for itself.
             announced=frozenset(self.announced if sys.stdout.isatty() and sys.stderr.isatty() else ()),
         )
+
+    def result(self, text: str) -> None:
+        """Write the result to standard output.
+
+        Args:
+            text: the whole of it.
+
+        Raises:
+            NoOutput: the reader went away, or the disk behind it is full.
+        """
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as error:
+            raise NoOutput(error) from error
 
     def say(self, text: str, label: str = "", color: str = "yellow") -> None:
         """Write a line to standard error.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +54,7 @@ def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     text = screen.text(report, terminal.style(wide))
     for path in outputs:
         save(report, path, wide, form)
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    terminal.result(text)
     _insist(report)
 
 
