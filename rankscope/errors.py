@@ -155,6 +155,142 @@ CATALOGUE: dict[str, Entry] = {
         "Give package.module:function, a function of (output, batch) that returns a scalar tensor.",
     ),
     # RS2xx inputs
+    "RS200": Entry(
+        "more than one source of inputs",
+        "--input, --random, --text and --inputs each name all the inputs of a run.",
+        "Keep one of them.",
+    ),
+    "RS201": Entry(
+        "an input option that cannot be used",
+        "A value is outside its range, or the option belongs to a source that was not given.",
+        "Give a value of the kind that the error names, or leave the option out.",
+    ),
+    "RS202": Entry(
+        "--random not understood",
+        "A spec is not of the form NAME=SHAPE[:DTYPE[:LOW..HIGH]], or asks for what cannot be drawn.",
+        "Write x=8x128x64 for numbers, ids=8x128:int64:0..255 for token ids.",
+    ),
+    "RS203": Entry(
+        "random whole numbers without a range",
+        "The range is that of the embedding the numbers go to, and none was seen to take them.",
+        "Give the range: ids=8x128:int64:0..255, both ends included.",
+    ),
+    "RS204": Entry(
+        "inputs not found",
+        "The file does not exist, is a folder, or may not be read.",
+        "Check the path; it is read from the working directory.",
+    ),
+    "RS205": Entry(
+        "not a file of inputs",
+        "The content is no .npy, .npz, .safetensors or .pt, or the file is damaged or cut short.",
+        "Save the arrays again with numpy.savez, safetensors or torch.save; give text with --text.",
+    ),
+    "RS206": Entry(
+        "inputs that would run code",
+        "The file holds pickled Python objects; reading those can run any code, so it is never done for inputs.",
+        "Save plain arrays or tensors, or make the batches in your own code with --inputs file.py:name.",
+    ),
+    "RS207": Entry(
+        "inputs of an unknown kind",
+        "A batch is no tensor, tuple, dict or (args, kwargs), or an array holds text, dates or objects.",
+        "Give tensors or arrays of numbers.",
+    ),
+    "RS208": Entry(
+        "text not understood",
+        "The file is empty or no UTF-8, or a record of a .jsonl file has no text in the named field.",
+        "Save as UTF-8, one sequence a line; name the field of records with --text-field.",
+    ),
+    "RS209": Entry(
+        "no tokenizer",
+        "No tokenizer came with the model, its vocabulary is too large for bytes, or the tokenizer cannot be loaded.",
+        "Give the folder of its tokenizer with --tokenizer; pip install 'rankscope[hf]' where a package is missing.",
+    ),
+    "RS210": Entry(
+        "inputs chosen by rankscope",
+        "No inputs were given, so those that came with the model or that it was seen to take are used.",
+        "Give your own data with --input, --text or --inputs: random inputs are not like real ones.",
+    ),
+    "RS211": Entry(
+        "no inputs could be inferred",
+        "No inputs were given, and the model ran on none of those tried; its own error is quoted.",
+        "Give inputs: --random for a quick look, --input, --text or --inputs for real data.",
+    ),
+    "RS212": Entry(
+        "the code of --inputs failed",
+        "The module or file could not be imported, or its code raised while it made batches.",
+        "Run the callable by itself first; it takes no argument and yields batches.",
+    ),
+    "RS213": Entry(
+        "an unknown argument",
+        "The inputs hold a name that forward does not have; often a misspelt mask.",
+        "Rename the array to a parameter of forward; the error lists them.",
+    ),
+    "RS214": Entry(
+        "arguments that do not fit",
+        "forward takes fewer values, needs others too, or one was given twice.",
+        "Give each parameter of forward once; names in a file become keyword arguments.",
+    ),
+    "RS215": Entry(
+        "an argument passed on with **kwargs",
+        "forward takes any name, so a misspelt one would bind without an error and do nothing.",
+        "Check the name against the documentation of the model.",
+    ),
+    "RS216": Entry(
+        "token ids outside the vocabulary",
+        "The text was encoded with another tokenizer, padding is negative, or sequences are longer than the model's "
+        "table of positions.",
+        "Use the model's own tokenizer, and sequences no longer than it was made for.",
+    ),
+    "RS217": Entry(
+        "numbers where token ids are wanted",
+        "The model looks its input up in an embedding, and got floats.",
+        "Give whole numbers (int64): --random 'ids=8x128:int64', or save the array as int64.",
+    ),
+    "RS218": Entry(
+        "token ids where numbers are wanted",
+        "The model multiplies its input by weights, and got whole numbers, such as images saved as uint8.",
+        "Save the array as float32, scaled as in training.",
+    ),
+    "RS219": Entry(
+        "no batch",
+        "The iterable or callable gave nothing, or was used up before.",
+        "Give a list, a DataLoader, or a callable that makes a new iterator each time.",
+    ),
+    "RS220": Entry(
+        "a mask of unknown sense",
+        "Some libraries keep a token where a mask of this name is true, others drop it, and the data do not tell.",
+        "Say it with --mask-sense keep or drop; --mask none where it is no padding mask.",
+    ),
+    "RS221": Entry(
+        "a mask that cannot be used",
+        "--mask or --mask-sense was given, but there is no mask of (batch, tokens) with two values to be used.",
+        "Name an argument of that shape with --mask, or leave both options out.",
+    ),
+    "RS222": Entry(
+        "a mask not read as padding",
+        "An argument looks like a mask, but by its name, shape or values it does not mark padding.",
+        "If it does mark padding: --mask NAME --mask-sense keep (or drop).",
+    ),
+    "RS223": Entry(
+        "padding without a mask",
+        "Sequences begin or end with the pad id, and no mask was given: padding counts as tokens in every number.",
+        "Add the attention mask to the inputs.",
+    ),
+    "RS224": Entry(
+        "text cut",
+        "Sequences were longer than --max-tokens, or than the model takes.",
+        "Raise --max-tokens where the model takes more; split long lines.",
+    ),
+    "RS225": Entry(
+        "the last value taken as the target",
+        "Batches of a data set are often (x, y); forward takes one value less, so y is kept for the loss.",
+        "Give dicts, such as {'input': x, 'labels': y}, where that is wrong.",
+    ),
+    "RS226": Entry(
+        "inputs not split",
+        "Part of the model takes (tokens, batch, width), and whether the inputs are so too could not be seen.",
+        "Say it with --layout tbd or btd; then large inputs run in batches of --batch-size.",
+    ),
     "RS250": Entry(
         "no batch",
         "The inputs gave no batch at all: an empty file, or an iterator that is used up.",
