@@ -80,7 +80,7 @@ def _free(rows: int, form: Form) -> int:
 
 def _draws(rows: int, width: int) -> int:
     """Many for small matrices, whose values scatter; one for large ones, whose do not."""
-    return max(1, min(64, (1 << 15) // min(rows, width) ** 2, MOST_NUMBERS // (rows * width)))
+    return max(1, min(256, (1 << 15) // min(rows, width) ** 2, MOST_NUMBERS // (rows * width)))
 
 
 @lru_cache(maxsize=256)

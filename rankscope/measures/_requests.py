@@ -71,9 +71,8 @@ def resolve(names: Iterable[str]) -> tuple[Request, ...]:
     known = _known()
     found: dict[str, Request] = {}
     for typed in names:
-        for pattern in PRESETS.get(typed, (typed,)):
-            for name in known if pattern == "*" else (pattern,):
-                found |= _accompanied(name, known)
+        for name in _expand(typed, known):
+            found |= _accompanied(name, known)
     return tuple(found.values())
 
 
@@ -84,10 +83,17 @@ def _known() -> dict[str, Request]:
     return {r.name: r for r in requests} | {f"pooled:{r.name}": r for r in pooled}
 
 
+def _expand(typed: str, known: dict[str, Request]) -> Iterable[str]:
+    """The names that a preset or a name stands for."""
+    if typed in PRESETS:
+        return known if PRESETS[typed] == ("*",) else PRESETS[typed]
+    if typed not in known:
+        raise unknown_name("measure", typed, [*PRESETS, *known])
+    return (typed,)
+
+
 def _accompanied(name: str, known: dict[str, Request]) -> dict[str, Request]:
     """The request of a name and those of its companions, in its form and scope."""
-    if name not in known:
-        raise unknown_name("measure", name, [*PRESETS, *known])
     base = known[name].measure
     names = [name.replace(base.name, each, 1) for each in (base.name, *base.companions)]
     return {each: known[each] for each in names}
