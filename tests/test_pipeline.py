@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import rankscope
-from rankscope.errors import CaptureError, UsageError
+from rankscope.errors import CaptureError, InputError, UsageError
 from rankscope.records import Report
 
 sys.path.insert(0, str(Path(__file__).parent / "capture"))
@@ -281,5 +281,5 @@ def test_bad_requests():
         rankscope.probe(attention_only(), ids(), device="gpu")
     with pytest.raises(UsageError, match="RS113"):
         rankscope.probe(attention_only(), ids(), device="mps")
-    with pytest.raises(CaptureError, match="RS401"):
+    with pytest.raises(InputError, match="holds float32"):
         rankscope.probe(Masked(), {"input_ids": torch.randn(2, 9, 16)})
