@@ -488,6 +488,11 @@ CATALOGUE: dict[str, Entry] = {
         "The selected modules are never called as modules: children of a traced module, or code that calls forward itself.",
         "Name layers that run with --layers, or give the class in place of the traced module.",
     ),
+    "RS404": Entry(
+        "TorchScript",
+        "A scripted or traced module runs outside Python: hooks on its parts are accepted and never called.",
+        "Give the class that was traced, as yourmodule:Net, with its weights.",
+    ),
     "RS420": Entry(
         "no stack of repeated blocks",
         "The modules of the model do not repeat; this is usual for an MLP, an LSTM or a model of one block.",
@@ -553,6 +558,11 @@ CATALOGUE: dict[str, Entry] = {
         "no gradients",
         "The model cannot be differentiated, or not with this memory; the reason stands in the note. The rest of the report is whole.",
         "Leave gradients out with --measures forward.",
+    ),
+    "RS533": Entry(
+        "short sequences",
+        "Some sequences have fewer than 4 real tokens: one token alone would read as total collapse.",
+        "Nothing; they are left out of every number and counted. Give longer sequences if there are many.",
     ),
     # RS6xx output
     "RS601": Entry(

@@ -166,6 +166,13 @@ def _plan(
     model: nn.Module, batch: Batch, layout: str | None, options: MeasureOptions
 ) -> tuple[Plan, tuple[torch.Size, bool] | None]:
     """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis."""
+    scripted = next((name for name, part in model.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
+    if scripted is not None:
+        raise CaptureError(
+            "RS404",
+            f"{scripted or type(model).__name__} is TorchScript: its parts run outside Python, where no hook is called",
+            remedies=[("Give the class instead", "rankscope probe yourmodule:Net --weights FILE")],
+        )
     with torch.no_grad():
         watched: Trace | None = None
         if all(getattr(module, "batch_first", True) for module in model.modules()):

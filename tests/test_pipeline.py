@@ -283,3 +283,10 @@ def test_bad_requests():
         rankscope.probe(attention_only(), ids(), device="mps")
     with pytest.raises(InputError, match="holds float32"):
         rankscope.probe(Masked(), {"input_ids": torch.randn(2, 9, 16)})
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")  # torch's own, of the model under test
+def test_a_traced_module_is_refused():
+    traced = torch.jit.trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.randn(2, 9, 4))
+    with pytest.raises(CaptureError, match="RS404"):
+        rankscope.probe(nn.Sequential(traced, nn.Linear(4, 4)), torch.randn(2, 9, 4))
