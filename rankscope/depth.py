@@ -156,7 +156,9 @@ def _verdict(stack: Stack, worst: bool = False) -> tuple[str, str | None, str | 
     if stack.value(RESIDUAL, last, worst) is None:
         row = stack.rows[RESIDUAL][last]
         told = f"{row.status}: {row.reason}" if row.reason else row.status
-        return "undefined", None, f"{RESIDUAL} of the last layer, {row.layer}, is {told}"
+        first = next(k for k in layers if stack.value(RESIDUAL, k, worst) is None)
+        since = f", first at {stack.layer(first)}" if first != last else ""
+        return "undefined", None, f"{RESIDUAL} of the last layer, {row.layer}, is {told}{since}"
     run = len(layers)
     while run and _collapsed(stack, layers[run - 1], worst):
         run -= 1

@@ -162,8 +162,8 @@ def _labels(rows: Iterable[Row]) -> dict[_Kind, str]:
     for measure, site, scope, head in kinds:
         before = f"{site}:" if len(sites[measure]) > 1 and site != "block" else ""
         alone = not any(k[:2] == (measure, site) and k[2] == "sequence" and k[3] == head for k in kinds)
-        after = "" if scope == "sequence" or (scope == "batch" and alone) else f":{scope}"
-        labels[measure, site, scope, head] = f"{before}{measure}{after}" + ("" if head is None else f":head{head}")
+        before += "" if scope == "sequence" or (scope == "batch" and alone) else f"{scope}:"
+        labels[measure, site, scope, head] = f"{before}{measure}" + ("" if head is None else f":head{head}")
     return labels
 
 
@@ -289,7 +289,7 @@ def _text(value: float, decimals: int) -> str:
     size = abs(value)
     if not math.isfinite(value) or size == 0:
         return "0" if size == 0 else str(value)
-    if size >= 1e5 or size < 9.95 * 10.0**-decimals:
+    if size >= 1e4 or size < 9.95 * 10.0**-decimals:
         mantissa, _, power = f"{value:.{2 if size >= 1 else 1}e}".partition("e")
         return f"{mantissa}e{int(power)}"
     return f"{value:.{decimals}f}"

@@ -74,6 +74,13 @@ def test_undefined_where_the_last_layer_is(change: dict, reason: str) -> None:
     assert "blocks.1" in (found.reason or "")
 
 
+def test_undefined_names_the_layer_where_it_starts() -> None:
+    rows = rows_of_depth([0.9, 0.5, 0.4, 0.3])
+    lost = [replace(row, value=None, status="undefined", reason="non-finite values") for row in rows[2:]]
+    expected = "rank_one_residual_unit of the last layer, blocks.2, is undefined: non-finite values, first at blocks.1"
+    assert judged([*rows[:2], *lost]).reason == expected
+
+
 def test_undefined_without_the_measure() -> None:
     found, notes = verdicts([block_row("mu", 0, 3.0)], EPS)
     assert [(d.measure, d.verdict, d.decay) for d in found] == [("rank_one_residual_unit", "undefined", None)]

@@ -43,7 +43,7 @@ def test_scopes_heads_and_sites_are_columns_of_their_own() -> None:
     )
     assert {label: column.values for label, column in found.items()} == {
         "effective_rank": (5.0,),
-        "effective_rank:pooled": (9.0,),
+        "pooled:effective_rank": (9.0,),
         "effective_rank:head2": (3.0,),
         "value:effective_rank": (4.0,),
         "mu": (1.0,),
@@ -114,7 +114,7 @@ def test_wide_has_a_column_a_measure() -> None:
         ([-0.25, 0.5], ["-0.250", "0.500"]),
         ([12.345, 1.02], ["12.35", "1.02"]),
         ([1234.5, 12.0], ["1234.5", "12.0"]),
-        ([3.2e7, 1.0], ["3.20e7", "1.0"]),
+        ([3.2e7, 9999.0, 1.0], ["3.20e7", "9999.0", "1.0"]),
         ([0.99996, 0.5], ["0.99996", "0.50000"]),
         ([0.999999999, 0.5], ["1.000", "0.500"]),
         ([1e-300], ["1.0e-300"]),
@@ -159,7 +159,7 @@ def test_a_sparkline_is_narrowed_by_means_and_can_be_ascii() -> None:
 
 
 def test_headings_are_narrow() -> None:
-    for name in ("participation_ratio_centered", "rank_one_residual_unit", "effective_rank:pooled", "mu_bar:head12"):
+    for name in ("participation_ratio_centered", "rank_one_residual_unit", "pooled:effective_rank", "mu_bar:head12"):
         heading = Column(name, name, ()).heading
         assert max(len(line) for line in heading.splitlines()) <= 9
     assert Column("mu_bar_unit", "mu_bar_unit", ()).heading == "mu_bar\nunit"

@@ -31,18 +31,18 @@ def working(terminal: Terminal) -> Iterator[Progress]:
             yield lambda _stage, _done, _total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     color = terminal.colors(sys.stderr)
     console = Console(file=sys.stderr, no_color=not color, highlight=False, legacy_windows=False)
-    name = TextColumn("{task.description}", markup=False)
-    bar = Progress(
-        SpinnerColumn(), name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
-    )
+    name, count = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[count]}"))
+    columns = (SpinnerColumn(), name, BarColumn(), count, TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True)
     with bar, contextlib.redirect_stdout(sys.stderr):
-        task = bar.add_task("loading torch", total=None)
+        task = bar.add_task("loading torch", total=None, count="")
 
         def progress(stage: str, done: int, total: int | None) -> None:
-            bar.update(task, description=display_name(stage), completed=done, total=total)
+            told = "" if total is None else f"{done}/{total}"
+            bar.update(task, description=display_name(stage), completed=done, total=total, count=told)
 
         yield progress

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import textwrap
 import traceback
 import warnings
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rankscope.renderers import Style
 
 _CODE_COLUMN = 80
+_LINE = 98
 
 
 class NoOutput(Exception):  # noqa: N818 - often no error: the reader of a pipe has seen enough
@@ -150,6 +152,15 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def _folded(text: str, width: int) -> list[str]:
+    """Lines of a text, the long ones folded between words."""
+    return [
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(line, max(width, 20), break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+
+
 def form(error: RankscopeError, color: bool = False) -> str:
     """An error as it is shown: what was attempted and what is wrong, the facts, and the next steps, the safest first.
 
@@ -178,7 +189,8 @@ def form(error: RankscopeError, color: bool = False) -> str:
     for pairs in (details, remedies):
         width = max((len(label) for label, _ in pairs), default=0) + 2
         for label, text in pairs:
-            first, *rest = text.split("\n")
-            lines.append(f"  {paint(label.ljust(width), bold=True)}{first}".rstrip())
-            lines += [f"  {' ' * width}{line}" for line in rest]
+            # A fact may be a long list; a next step stays on one line, to be copied.
+            parts = text.split("\n") if pairs is remedies else _folded(text, _LINE - width)
+            lines.append(f"  {paint(label.ljust(width), bold=True)}{parts[0]}".rstrip())
+            lines += [f"  {' ' * width}{part}" for part in parts[1:]]
     return "\n".join(lines) + "\n"

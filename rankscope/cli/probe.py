@@ -64,17 +64,19 @@ def _measure(ctx: click.Context, terminal: Terminal, model: str, aliases: Mappin
     seed = {key: value for key, value in flags["Inputs"].items() if key == "seed"}
     with working(terminal) as progress:
         from rankscope.inputs import InputOptions, gather
+        from rankscope.measures import resolve
         from rankscope.pipeline import MeasureOptions, measure
         from rankscope.sources import LoadOptions, open_model
 
-        wanted = InputOptions(**flags["Inputs"])
+        wanted, measuring = InputOptions(**flags["Inputs"]), MeasureOptions(**flags["Measuring"])
+        resolve(measuring.measures)  # a misspelt measure is told before a large model is read
         progress("opening the model", 0, None)
         source = open_model(model, LoadOptions(**flags["Model"], **seed, aliases=aliases))
         terminal.notes(source.notes)
         progress("gathering inputs", 0, None)
         batches = gather(source, wanted)
         terminal.notes(batches.notes)
-        return measure(source, batches, MeasureOptions(**flags["Measuring"]), progress=progress)
+        return measure(source, batches, measuring, progress=progress)
 
 
 def _insist(report: Report) -> None:

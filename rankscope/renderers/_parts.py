@@ -48,7 +48,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         lines.append(("edits", ", ".join(plain(edit) for edit in model["edits"])))
     if inputs:
         lines.append(("inputs", plain(_inputs(inputs))))
-    run = [where.get(key) for key in ("device", "dtype", "spectra")]
+    run = [where.get("device"), where.get("dtype"), where.get("spectra") and f"spectra {where['spectra']}"]
     if any(run):
         lines.append(("run", plain(", ".join(str(part) for part in run if part))))
     return lines
@@ -58,8 +58,8 @@ def _inputs(inputs: object) -> str:
     """Source, seed, and how many sequences of how many tokens."""
     known = dict(inputs) if isinstance(inputs, dict) else {}
     sequences, tokens = known.get("sequences"), known.get("tokens")
-    parts = [str(known.get("source", "inputs"))]
-    parts += [f"seed {known['seed']}"] if known.get("seed") is not None else []
+    source, seed = str(known.get("source", "inputs")), known.get("seed")
+    parts = [source] if seed is None or "seed" in source else [source, f"seed {seed}"]
     if isinstance(sequences, int) and isinstance(tokens, int) and sequences:
         some = "sequence" if sequences == 1 else "sequences"
         even = tokens % sequences == 0

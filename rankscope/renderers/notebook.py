@@ -27,8 +27,8 @@ def render_html(report: Report) -> str:
 
     Example:
         >>> from rankscope.records import Report
-        >>> "<b>" in render_html(Report(model={"spec": "<b>"}, rows=()))
-        False
+        >>> print(render_html(Report(model={"spec": "<i>"}, rows=())).splitlines()[1])
+        <p style='margin:0'><b>model</b> &lt;i&gt;</p>
     """
     parts = [_paragraph(label, text) for label, text in facts(report)]
     for table in tables(report):

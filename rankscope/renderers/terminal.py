@@ -77,6 +77,8 @@ def write(report: Report, stream: TextIO, style: Style) -> None:
 
 def _pairs(console: Console, pairs: list[tuple[str, str]], label: str = "bold") -> None:
     """Lines of a label and a text that is folded, never cut."""
+    if not pairs:
+        return
     grid = Grid.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style=label)
     grid.add_column(overflow="fold")
@@ -104,7 +106,8 @@ def _stack(console: Console, report: Report, table: Table, style: Style) -> None
         console.print(Text(told, style="dim"))
     marks = [(_raised(i + 1, style), text) for i, text in enumerate(notes.texts)]
     marks += [("≤" if style.unicode else "<", floor_note(report))] if notes.floor else []
-    _pairs(console, [*marks, *absent], label="dim")
+    _pairs(console, marks, label="dim")
+    _pairs(console, absent, label="dim")
     if shown:
         console.print()
         console.print(_curves(table, shown, console.width, style))

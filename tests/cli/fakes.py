@@ -15,8 +15,9 @@ from typing import Any
 from reports import a_hostile_report, a_report, undefined_report
 
 from rankscope.records import Inputs, Note, Report
+from rankscope.registry import unknown_name
 
-NAMES = ("rankscope.sources", "rankscope.inputs", "rankscope.pipeline")
+NAMES = ("rankscope.sources", "rankscope.inputs", "rankscope.measures", "rankscope.pipeline")
 
 
 @dataclass
@@ -30,9 +31,17 @@ class Calls:
     measure: dict[str, Any] = field(default_factory=dict)
 
 
+class Options(dict[str, Any]):
+    """Options that were given, with the field that the command itself reads."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return self.get("measures", ("quick",))
+
+
 def measured(act: str, progress: Any) -> Report:
-    progress("[/layers]", 1, 12)
     progress("layers", 2, None)
+    progress("[/layers]", 1, 12)
     if act == "print":
         print("the model prints")  # noqa: T201 - what a user's code may do
     if act == "interrupt":
@@ -50,7 +59,7 @@ def measured(act: str, progress: Any) -> Report:
 
 def modules(calls: Calls) -> dict[str, types.ModuleType]:
     """The modules to put in place of the real ones."""
-    sources, inputs, pipeline = (types.ModuleType(name) for name in NAMES)
+    sources, inputs, measures, pipeline = (types.ModuleType(name) for name in NAMES)
 
     def open_model(spec: str, options: dict[str, Any]) -> Any:
         calls.model, calls.load = spec, options
@@ -64,10 +73,15 @@ def modules(calls: Calls) -> dict[str, types.ModuleType]:
         calls.measure = options
         return measured(calls.act, progress)
 
+    def resolve(names: tuple[str, ...]) -> None:
+        if "mu_baar" in names:
+            raise unknown_name("measure", "mu_baar", ["mu_bar"])
+
     vars(sources).update(LoadOptions=dict, open_model=open_model)
     vars(inputs).update(InputOptions=dict, gather=gather)
-    vars(pipeline).update(MeasureOptions=dict, measure=measure)
-    return dict(zip(NAMES, (sources, inputs, pipeline), strict=True))
+    vars(measures).update(resolve=resolve)
+    vars(pipeline).update(MeasureOptions=Options, measure=measure)
+    return dict(zip(NAMES, (sources, inputs, measures, pipeline), strict=True))
 
 
 if __name__ == "__main__":

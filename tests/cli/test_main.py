@@ -182,6 +182,14 @@ def test_an_error_is_shown_in_its_form() -> None:
     assert "\x1b[31m" in form(error, color=True)
 
 
+def test_a_long_fact_is_folded_and_a_next_step_is_not() -> None:
+    names = ", ".join(f"layers.{i}" for i in range(60))
+    lines = form(UsageError("RS101", "no", details=[("known", names)], remedies=[("Run", names)])).splitlines()
+    assert max(len(line) for line in lines[1:-1]) <= 100
+    assert " ".join(line.strip().removeprefix("known").strip() for line in lines[1:-1]) == names
+    assert lines[-1] == f"  Run:  {names}"
+
+
 @given(st.text(max_size=200), st.text(max_size=50), st.text(max_size=50))
 def test_an_error_cannot_speak_to_the_terminal(headline: str, label: str, text: str) -> None:
     shown = form(UsageError("RS101", headline, details=[(label, text)], remedies=[(label, text)]))

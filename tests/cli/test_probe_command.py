@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -142,6 +143,7 @@ def test_format_json_prints_json_alone(calls: Calls, capsys: pytest.CaptureFixtu
         (["-o", "none/r.json"], "RS601"),
         (["-o", "."], "RS604"),
         (["--format", "jsn"], "RS101"),
+        (["--measures", "mu,mu_baar"], "RS101"),
         (["--config", "none.toml"], "RS104"),
         (["--config", "none.toml", "--no-config"], "RS103"),
     ],
@@ -205,6 +207,23 @@ def test_the_width_of_the_screen_is_kept(
     monkeypatch.setenv("COLUMNS", str(columns))
     assert main(["probe", "m"]) == 0
     assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= max(columns, 40)
+
+
+def test_a_bar_on_a_terminal_leaves_nothing_in_the_result(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    for flags, bar in (([], True), (["-q"], False), (["--no-progress"], False)):
+        process = run("print", "probe", "m", "--format", "json", *flags, stderr=theirs, cwd=tmp_path)
+        out, _ = process.communicate(timeout=20)
+        os.write(theirs, b"END")
+        screen = b""
+        while b"END" not in screen:
+            screen += os.read(ours, 65536)
+        assert json.loads(out)["schema"] == "rankscope.report/1"
+        assert (b"loading torch" in screen) is bar
+        assert (b"[/layers] " in screen) is bar
+        assert b"the model prints" in screen
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_signal_in_the_middle(tmp_path: Path) -> None:

@@ -77,10 +77,12 @@ def test_the_header_says_what_was_measured() -> None:
     text = shown(a_report(), 200)
     assert "model.pt (Net, 198,272 parameters, module)" in text
     assert "random, seed 0, 8 sequences of 128 tokens" in text
-    assert "cpu, float32, gram64" in text
+    assert "cpu, float32, spectra gram64" in text
     assert "blocks: 12 × Block, 128 × 64" in text
     odd = replace(a_report(), inputs={"source": "text.txt", "sequences": 3, "tokens": 100}, model={"spec": "m"})
     assert "text.txt, 3 sequences, 100 tokens" in shown(odd, 200)
+    inferred = replace(a_report(), inputs={"source": "inferred: x=8x4, seed 0", "seed": 0})
+    assert shown(inferred).count("seed") == 1
 
 
 def test_a_missing_number_has_a_footnote_and_each_reason_stands_once() -> None:
