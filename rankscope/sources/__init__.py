@@ -88,7 +88,7 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
     if isinstance(spec, nn.Module):
         return Source(refuse_scripted(spec, type(spec).__name__), type(spec).__name__, "module")
     if not isinstance(spec, str | Path) or not str(spec):
-        raise UsageError("RS343", f"no model was opened: expected a module or its name, got {type(spec).__name__}")
+        raise UsageError("RS343", f"no model was opened: expected a module or its name, got {spec!r:.80}")
     if options.weights and options.init_only:
         raise UsageError("RS338", f"{spec} was not opened: --weights and --init-only exclude each other")
     return _open(os.fspath(spec), options, ())
@@ -108,7 +108,9 @@ def _open(text: str, options: LoadOptions, via: tuple[str, ...]) -> Source:
         source = _opened(readers[0], text, options)
         bare = Path(text).name == text and (not Path(text).suffix or text in options.aliases or named)
         return _announced(source, text, f"the {kind} of that name in this directory") if bare else source
-    if text in options.aliases and text not in via:
+    if text in via:
+        raise UsageError("RS343", f"no model was opened: the aliases {' -> '.join((*via, text))} go in a circle")
+    if text in options.aliases:
         target = options.aliases[text]
         source = _open(target, options, (*via, text))
         return _announced(source, text, f"the alias that the configuration gives, {source.spec}")

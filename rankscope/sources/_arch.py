@@ -44,7 +44,7 @@ def open_weights(spec: str, state: State, options: LoadOptions, form: str, heade
     model, example = architecture(arch, options.seed)
     notes: tuple[Note, ...] = ()
     if options.init_only:
-        notes = (random_weights(f"--init-only left those of {arch}, seed {options.seed}; the file was not used"),)
+        notes = (random_weights(f"--init-only left those of {shown(arch)}, seed {options.seed}; the file is unused"),)
     else:
         fill(model, state, spec, options.strip_prefix)
     return Source(refuse_meta(model, spec), shown(spec), form, sha256=sha256(Path(spec)), example=example, notes=notes)
@@ -79,10 +79,18 @@ def random_weights(why: str) -> Note:
     return Note("RS501", f"weights are random: {why}")
 
 
+def _is_transformers(config: Path) -> bool:
+    """Whether a file is a configuration that transformers may know."""
+    try:
+        return '"model_type"' in config.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+
+
 def _without_architecture(spec: str, state: State) -> LoadError:
     path = Path(spec)
     remedies = [("Say which class takes them", f"rankscope probe {spec} --arch yourmodule:Net")]
-    if (path.parent / "config.json").is_file():
+    if _is_transformers(path.parent / "config.json"):
         remedies.insert(0, ("Its directory says which model it is", f"rankscope probe {path.parent}"))
     elif re.search(r"-\d+-of-\d+\.", path.name):
         remedies.insert(0, ("It is one part of several; give the directory", f"rankscope probe {path.parent}"))

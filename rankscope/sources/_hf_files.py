@@ -55,10 +55,16 @@ def check_config(directory: Path, spec: str, known: Container[str]) -> None:
                 details=[("kind", "Hugging Face directory with its own classes"), ("wants", wants)],
                 remedies=[("If you have the class", "rankscope probe yourmodule:Net --weights model.safetensors")],
             )
+        what = (
+            f"the model_type {display_name(str(kind))!r} is unknown to transformers" if kind else "no model_type in it"
+        )
+        weights = next((name for name in _WEIGHTS if (directory / name).is_file()), "WEIGHTS")
         raise LoadError(
             "RS336",
-            f"{spec} was not loaded: transformers knows no model_type {display_name(str(kind))!r}",
-            remedies=[("Name the weights and the class", f"rankscope probe {directory}/FILE --arch yourmodule:Net")],
+            f"{spec} was not loaded: its config.json is not one of transformers; {what}",
+            remedies=[
+                ("Name the weights and the class", f"rankscope probe {directory / weights} --arch yourmodule:Net")
+            ],
         )
     for key, value in _pairs(config):
         if key.endswith("attn_implementation") and "/" in str(value):
@@ -134,11 +140,14 @@ def unlike_the_file(model: nn.Module, files: list[Path]) -> list[str]:
         The names; those that the loader renamed are not compared.
     """
     own = model.state_dict()
-    return [
-        name
-        for name, given in _first_numbers(files, own)
-        if not torch.equal(own[name][:1].flatten()[:_COMPARED].cpu(), given.to(own[name].dtype))
-    ]
+    return [name for name, given in _first_numbers(files, own) if not _same(own[name], given)]
+
+
+def _same(own: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether the first numbers are those of the file, rounded to the type of the model."""
+    first = own[:1].flatten()[:_COMPARED].cpu()
+    wide = torch.complex128 if own.is_complex() else torch.float64
+    return torch.allclose(first.to(wide), given.to(own.dtype).to(wide), rtol=0, atol=0, equal_nan=True)
 
 
 def _first_numbers(files: list[Path], own: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:

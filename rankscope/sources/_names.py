@@ -61,7 +61,7 @@ def no_such_file(text: str, names: list[str]) -> LoadError:
     beside = {str(path.with_name(entry)) for entry in _entries(path.parent)} if path.name else set()
     near += difflib.get_close_matches(text, sorted(beside), n=3, cutoff=0.6)
     details = [("did you mean", ", ".join(near))] if near else []
-    if path.is_symlink():
+    if path.name in _entries(path.parent):
         details = [("why", "it is a link to a file that does not exist"), *details]
     remedies = []
     module, colon, factory = text.rpartition(":")

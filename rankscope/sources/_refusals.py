@@ -34,7 +34,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
         "loading it runs code, and its layers take no hooks",
         (
             _REBUILD,
-            ("Its weights, if you trust the file", "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt')"),
+            ("Its weights, if you trust the file", "torch.save(torch.jit.load('FILE').state_dict(), 'weights.pt')"),
         ),
     ),
     Kind.EXPORTED: _Refusal(
@@ -42,7 +42,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
         "loading it may run code",
         (
             _REBUILD,
-            ("Its weights, if you trust the file", "torch.save(torch.export.load(FILE).state_dict, 'weights.pt')"),
+            ("Its weights, if you trust the file", "torch.save(torch.export.load('FILE').state_dict, 'weights.pt')"),
         ),
     ),
     Kind.TORCH_PACKAGE: _Refusal("RS302", "loading it runs the code it carries", (_REBUILD,)),
@@ -83,9 +83,9 @@ _REFUSALS: dict[Kind, _Refusal] = {
         (
             (
                 "Save its weights alone",
-                "torch.save(torch.load(FILE, weights_only=True)['state_dict'], 'weights.pt')",
+                "torch.save(torch.load('FILE', weights_only=True)['state_dict'], 'weights.pt')",
             ),
-            ("Then", "rankscope probe yourmodule:Net --weights weights.pt --strip-prefix model."),
+            ("Then", "rankscope probe yourmodule:Net --weights weights.pt"),
         ),
     ),
     Kind.LFS_POINTER: _Refusal("RS305", "git has not fetched the file", (("Fetch it", "git lfs pull"),)),
@@ -100,7 +100,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
         "the zip directory at its end is missing",
         (("Get the file again", "download or copy it once more; `git lfs pull` if git-lfs tracks it"),),
     ),
-    Kind.DAMAGED_ZIP: _Refusal("RS313", "its zip directory is damaged", (AGAIN,)),
+    Kind.DAMAGED_ZIP: _Refusal("RS313", "its directory and its content do not agree", (AGAIN,)),
     Kind.DIRECTORY: _Refusal(
         "RS306",
         "it holds no model that rankscope knows by itself",
@@ -128,6 +128,8 @@ def refuse(path: Path, name: str, kind: Kind) -> LoadError:
     remedies = refusal.remedies
     if kind is Kind.TEXT and path.suffix == ".py":
         remedies = (("Name the factory or class in it", "rankscope probe FILE:Net"),)
+    if kind is Kind.TRUNCATED_ZIP:
+        return LoadError(refusal.code, f"{name} is truncated: {refusal.why}", details=facts, remedies=refusal.remedies)
     article = "an" if kind[0] in "AEIOUaeiou" else "a"
     return LoadError(
         refusal.code,

@@ -107,10 +107,7 @@ def _translated(error: Exception, file: BufferedReader, name: str, kind: Kind) -
         return LoadError(
             "RS313",
             f"{name} was not loaded: {why}",
-            remedies=[
-                ("Where it was made, save it without pickle_protocol", f"torch.save(model, {name!r})"),
-                SAVE_WEIGHTS,
-            ],
+            remedies=[("Where it was made, save it without pickle_protocol", "torch.save(model, 'model.pt')")],
         )
     if isinstance(error, EOFError) or re.search(r"unexpected EOF|unexpected pos|wrong byte size|truncated", text):
         facts = [("size", size(file.seek(0, 2)))]
@@ -132,13 +129,16 @@ def _asks_for_code(wanted: set[str], file: BufferedReader, name: str, kind: Kind
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     module, _, factory = next((n for n in sorted(wanted) if _is_users(n)), "yourmodule.Net").rpartition(".")
     target = f"yourfile.py:{factory}" if module == "__main__" else f"{module}:{factory}"
+    details = [
+        ("kind", f"{kind} holding pickled objects (sha256 {digest[:8]}…); nothing in it was run"),
+        ("wants", _listed(wanted)),
+    ]
+    if kind is Kind.TORCH_LEGACY:
+        details.append(("why", "of the old format, state dicts alone are read"))
     return LoadError(
         "RS301",
         f"{name} was not loaded: it asks to import code",
-        details=[
-            ("kind", f"{kind} holding pickled objects (sha256 {digest[:8]}…); nothing in it was run"),
-            ("wants", _listed(wanted)),
-        ],
+        details=details,
         remedies=[SAVE_WEIGHTS, ("Then, with no pickled code", f"rankscope probe {target} --weights weights.pt")],
     )
 

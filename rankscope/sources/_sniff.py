@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import struct
 import zipfile
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -38,7 +37,7 @@ class Kind(StrEnum):
     TEXT = "text file"
     EMPTY = "empty file"
     TRUNCATED_ZIP = "zip archive without its directory"
-    DAMAGED_ZIP = "zip archive with a damaged directory"
+    DAMAGED_ZIP = "damaged zip archive"
     ZIP = "zip archive of something else"
     COMPRESSED = "compressed or packed archive"
     UNKNOWN = "file of no known kind"
@@ -106,7 +105,7 @@ def _flat(head: bytes) -> Kind:
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
-    if head[2:].startswith(_LEGACY):
+    if head[2:].startswith(_LEGACY) or head[11:].startswith(_LEGACY):  # protocol 4 puts a frame before it
         return Kind.TORCH_LEGACY
     if head[0] == 0x80 and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return Kind.PICKLE
@@ -138,7 +137,7 @@ def _zip(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
             return _archive(archive)
-    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError):
+    except Exception:  # zipfile raises a dozen kinds, as the content chooses; each means the same
         return Kind.DAMAGED_ZIP if _has_end_record(path) else Kind.TRUNCATED_ZIP
 
 

@@ -101,6 +101,7 @@ def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
     _check_arguments(factory, target)
     with _told(target, "RS333", f"{right} raised"), seeded(seed):
         made = factory()
+        made = made() if isinstance(made, type) else made
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
         raise LoadError(
@@ -150,7 +151,7 @@ def _package(name: str, target: str) -> ModuleType:
         raise LoadError(
             "RS330",
             f"{target} was not loaded: there is no module {error.name}",
-            remedies=[("A file is named with its suffix", f"rankscope probe {name.replace('.', '/')}.py:…")],
+            details=[("looked in", "the installed packages, then the current directory")],
         ) from error
 
 
@@ -190,7 +191,9 @@ def _attribute(module: ModuleType, name: str, target: str) -> Any:
 def _check_arguments(factory: Any, target: str) -> None:
     """Refuse what cannot be called without arguments, by name rather than by a TypeError from inside."""
     if not callable(factory):
-        raise LoadError("RS334", f"{target} was not loaded: it is a {type(factory).__name__}, not a factory or class")
+        raise LoadError(
+            "RS334", f"{target} was not loaded: it is no factory or class, but of type {type(factory).__name__}"
+        )
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # some builtins have no signature; the call will tell
