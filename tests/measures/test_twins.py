@@ -1,7 +1,9 @@
 """Every measure in every form against its slow float64 twin, and its error bound against the truth."""
 
 import math
+from dataclasses import replace
 from inspect import signature
+from itertools import product
 
 import naive
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from cases import FAMILIES, SHAPES, family
 
 from rankscope.measures import MEASURES, evaluate, in_form, resolve
+from rankscope.records import Spectrum
 from rankscope.spectra import Pooled, spectrum
 
 REQUESTS = {f"{r.scope}:{r.name}": r for r in resolve(["full"])}
@@ -78,6 +81,20 @@ def test_error_bounds_say_something():
         for measure in ("effective_rank", "rankme", "entropy_rank", "stable_rank", "rank_one_residual"):
             _, bound = evaluate(MEASURES[measure], spectrum=spectrum(y, method="gram64"))
             assert bound.item() < limit, (name, measure)
+
+
+@pytest.mark.parametrize("measure", [m for m in MEASURES.values() if m.pooled], ids=lambda m: m.name)
+def test_error_bound_adds_up_errors_of_either_sign(measure):
+    sigma = torch.tensor([3.0, 2.0, 1.0, 0.5, 1e-2], dtype=torch.float64)
+    error = torch.full_like(sigma, 1e-7)
+    exact = Spectrum(sigma, error, 5, 5)
+    value, bound = evaluate(measure, spectrum=exact)
+    worst = 0.0
+    for signs in product((-1.0, 1.0), repeat=5):
+        moved = sigma + torch.tensor(signs, dtype=torch.float64) * error
+        worst = max(worst, (evaluate(measure, spectrum=replace(exact, singular_values=moved))[0] - value).abs().item())
+    assert worst <= bound.item() * (1 + 1e-4)
+    assert bound.item() <= worst * (1 + 1e-4), "and no more than that"
 
 
 def test_error_bound_of_a_count_shows_that_it_may_jump():
