@@ -134,12 +134,14 @@ def tables(report: Report) -> tuple[Table, ...]:
     for row in report.rows:
         names.setdefault(row.stack, {}).setdefault(row.layer_index, row.layer)
     labels = _labels(report.rows)
+    columns: dict[str, dict[str, list[Row]]] = {stack: {} for stack in names}
+    for row in report.rows:
+        columns[row.stack].setdefault(labels[_kind(row)], []).append(row)
     found = []
     for stack, lines in names.items():
         index = tuple(sorted(lines))
-        rows = [row for row in report.rows if row.stack == stack]
-        columns = sorted((_column(label, rows, index, labels) for label in _ordered(rows, labels)), key=_order)
-        found.append(Table(stack, index, tuple(lines[k] for k in index), tuple(columns)))
+        made = [_column(label, rows, index) for label, rows in columns[stack].items()]
+        found.append(Table(stack, index, tuple(lines[k] for k in index), tuple(sorted(made, key=_order))))
     return tuple(found)
 
 
@@ -167,15 +169,11 @@ def _labels(rows: Iterable[Row]) -> dict[_Kind, str]:
     return labels
 
 
-def _ordered(rows: Iterable[Row], labels: dict[_Kind, str]) -> list[str]:
-    return list(dict.fromkeys(labels[_kind(row)] for row in rows))
-
-
-def _column(label: str, rows: Iterable[Row], index: Sequence[int], labels: dict[_Kind, str]) -> Column:
+def _column(label: str, rows: Iterable[Row], index: Sequence[int]) -> Column:
     """The column of one label: the worst row of each layer."""
-    mine = sorted((row for row in rows if labels[_kind(row)] == label), key=lambda row: row.layer_index)
-    at = {k: _worst(list(group)) for k, group in groupby(mine, key=lambda row: row.layer_index)}
-    return Column(label, mine[0].measure, tuple(at.get(k) for k in index))
+    ordered = sorted(rows, key=lambda row: row.layer_index)
+    at = {k: _worst(list(group)) for k, group in groupby(ordered, key=lambda row: row.layer_index)}
+    return Column(label, ordered[0].measure, tuple(at.get(k) for k in index))
 
 
 def _worst(rows: list[Row]) -> Row:

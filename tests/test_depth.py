@@ -136,6 +136,8 @@ def test_doubly_exponential_decay_is_found_at_any_length(layers: int) -> None:
         ([0.5, 0.5, 0.5, 0.5], "none"),
         ([0.9, 0.5, 0.9, 0.4, 0.9, 0.5], "none"),  # no line: R² is low
         ([0.2, 0.3, 0.45, 0.7], "growing"),
+        ([0.9, 0.35, 0.45, 0.2, 0.05], "exponential"),  # a steep exponent, but through scattered points
+        ([0.9, 0.4, 0.3, 0.4, 0.3, 0.01], "none"),
         ([0.9 * math.exp(-0.009 * k) for k in range(5)], "none"),
         ([0.9 * math.exp(-0.011 * k) for k in range(5)], "exponential"),
     ],

@@ -170,3 +170,10 @@ def test_ends_tell_the_range_over_several_sequences_only() -> None:
     found = ends(columns(row)["mu_bar"])
     assert (found.first, found.low, found.high, found.gaussian) == ("0.500", "0.400", "0.600", "0.990")
     assert ends(columns(replace(row, sequences=1))["mu_bar"]).low == ""
+
+
+def test_a_report_with_many_heads_is_pivoted_at_once() -> None:
+    rows = [replace(block_row("value_cosine", k, 0.5), head=head) for k in range(40) for head in range(200)]
+    (table,) = tables(Report(model={}, rows=tuple(rows)))
+    assert (len(table.columns), len(table.index)) == (200, 40)
+    assert {value for column in table.columns for value in column.values} == {0.5}

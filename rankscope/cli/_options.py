@@ -87,6 +87,13 @@ def _device(_: click.Context, parameter: click.Parameter, text: str | None) -> s
     return text
 
 
+def _outputs(_: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    if Path("-") in paths:
+        told = "'-' is no file: standard output has the result anyway, in the form that --format names"
+        raise click.BadParameter(told, param=parameter)
+    return paths
+
+
 def _kept(name: str, invert: bool = False) -> dict[str, Any]:
     """Settings of an option that concerns the screen."""
 
@@ -151,7 +158,12 @@ measuring = _section(
 output = _section(
     "Output",
     _option(
-        "-o", "--output", "outputs", multiple=True, type=_FILE, metavar="FILE", help="Write the report; repeatable."
+        *("-o", "--output", "outputs"),
+        multiple=True,
+        type=_FILE,
+        callback=_outputs,
+        metavar="FILE",
+        help="Write the report; repeatable.",
     ),
     _option(
         "--format",

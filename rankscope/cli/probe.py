@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,7 +47,8 @@ def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     from rankscope.renderers import RENDERERS, check, save
 
     terminal = ctx.ensure_object(Terminal)
-    outputs, form, wide = ctx.params["outputs"], ctx.params["form"], ctx.params["wide"]
+    form, wide = ctx.params["form"], ctx.params["wide"]
+    outputs = [Path.cwd() / path for path in ctx.params["outputs"]]  # a model's code may change the directory
     screen = RENDERERS[form or "table"]
     check(outputs, form)
     aliases = _options.read_config(ctx).models

@@ -6,6 +6,7 @@ folder of the tests must be on the path.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import types
@@ -44,6 +45,8 @@ def measured(act: str, progress: Any) -> Report:
     progress("[/layers]", 1, 12)
     if act == "print":
         print("the model prints")  # noqa: T201 - what a user's code may do
+    if act == "chdir":
+        os.chdir("/")
     if act == "interrupt":
         raise KeyboardInterrupt
     if act == "sleep":

@@ -121,6 +121,12 @@ def test_outputs_are_written_and_read_back(calls: Calls, capsys: pytest.CaptureF
     assert capsys.readouterr().out.encode() == Path("r.csv").read_bytes()
 
 
+def test_outputs_stay_where_they_were_asked_for(calls: Calls, tmp_path: Path) -> None:
+    calls.act = "chdir"
+    assert main(["probe", "m", "-o", "r.json"]) == 0
+    assert load(tmp_path / "r.json") == a_report()
+
+
 def test_wide_is_for_csv_on_the_screen_and_in_files(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", "m", "--wide", "--format", "csv", "-o", "r.csv"]) == 0
     out = capsys.readouterr().out
@@ -140,6 +146,7 @@ def test_format_json_prints_json_alone(calls: Calls, capsys: pytest.CaptureFixtu
     ("arguments", "code"),
     [
         (["-o", "r.xlsx"], "RS604"),
+        (["-o", "-", "--format", "json"], "RS102"),
         (["-o", "none/r.json"], "RS601"),
         (["-o", "."], "RS604"),
         (["--format", "jsn"], "RS101"),
