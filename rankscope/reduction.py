@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rankscope.records import Layer, Row, Site, Status
+    from rankscope.records import Layer, Row, Site, Spectrum, Status
 
 CHUNK_BYTES = 256 * 2**20  # one activation is taken to float64 for this many bytes of sequences at a time
 NOT_FINITE = "non-finite values"
@@ -111,9 +111,10 @@ class Reduction:
 
     def rows(self) -> tuple[Row, ...]:
         """The rows of all cells, in the order in which places were seen."""
+        solved: dict[tuple[Layer, str], Spectrum] = {}
         for cell in self._cells.values():
             if cell.request.scope == "pooled":
-                self._finish(cell)
+                self._finish(cell, solved)
         return tuple(cell.row() for cell in self._cells.values())
 
     def fail(self, site: Site, layer: Layer, status: Status, reason: str, parameter: str | None = None) -> None:
@@ -242,15 +243,18 @@ class Reduction:
             taken = zip(group.numbers, values.tolist(), bounds, strict=True)
             cell.samples += [sample(number, value, shape, measure.undefined, bound) for number, value, bound in taken]
 
-    def _finish(self, cell: Cell) -> None:
+    def _finish(self, cell: Cell, solved: dict[tuple[Layer, str], Spectrum]) -> None:
         """Turn the samples of a pooled cell, which only say what went into the pool, into the one value of the pool."""
+        form = cell.request.form
         pool = self._pools.get((cell.layer, _pool_form(cell.request)))
         if pool is None or cell.failure or any(part.reason for part in cell.samples):
             return
-        solved = pool.spectrum(centered=cell.request.form.endswith("centered"))
-        values, errors = evaluate(cell.request, spectrum=solved)
+        if (cell.layer, form) not in solved:
+            solved[cell.layer, form] = pool.spectrum(centered=form.endswith("centered"))
+        found = solved[cell.layer, form]
+        values, errors = evaluate(cell.request, spectrum=found)
         bound = None if errors is None else float(errors)
-        cell.samples = [sample(0, float(values), (solved.rows, solved.width), cell.request.measure.undefined, bound)]
+        cell.samples = [sample(0, float(values), (found.rows, found.width), cell.request.measure.undefined, bound)]
 
     def _note_dominant(self, layer: Layer, norms: Tensor, group: Group) -> None:
         largest, at = norms.max(dim=1)
