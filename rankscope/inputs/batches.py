@@ -135,7 +135,8 @@ def split(batch: Batch, known: Parameters, cut: Cut) -> Iterator[Batch]:
         }
         args = tuple(itertools.islice(parts.values(), len(batch.args)))
         kwargs = {name: parts[name] for name in batch.kwargs}
-        yield Batch(args, kwargs, {name: keep[start : start + size] for name, keep in batch.keep.items()})
+        keep = {name: real[start : start + size] for name, real in batch.keep.items()}
+        yield Batch(args, kwargs, {name: real for name, real in keep.items() if not bool(real.all())})
 
 
 def _axis(name: str, value: Any, cut: Cut, *, padding: bool) -> int | None:

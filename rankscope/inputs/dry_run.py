@@ -36,9 +36,18 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Lookup(Use):
-    """What reached an embedding. One with a forward of its own may do anything with it: it is `sure` of nothing."""
+    """What reached an embedding; `complete`: the whole argument, not part of it.
+
+    An embedding with a forward of its own may do anything with it, and is `sure` of nothing.
+    """
 
     module: nn.Embedding
+    complete: bool
+
+    @property
+    def rows(self) -> int:
+        """How many ids the embedding has."""
+        return self.module.num_embeddings
 
     @property
     def sure(self) -> bool:
@@ -52,7 +61,7 @@ class Lookup(Use):
             return "dtype"
         if self.tensor.numel() == 0:
             return None
-        inside = int(self.tensor.min()) >= 0 and int(self.tensor.max()) < self.module.num_embeddings
+        inside = int(self.tensor.min()) >= 0 and int(self.tensor.max()) < self.rows
         return None if inside else "range"
 
 
@@ -74,7 +83,8 @@ class DryRun:
     @property
     def wrong(self) -> list[Lookup]:
         """The look-ups that fail."""
-        return [use for use in self.lookups if use.trouble and (use.sure or (use.name and self.error))]
+        chosen = [] if self.error is None else list(self.embeddings().values())
+        return [use for use in self.lookups if use.trouble and (use.sure or any(use is one for one in chosen))]
 
     @property
     def runs(self) -> bool:
@@ -85,10 +95,16 @@ class DryRun:
         """Where each argument is looked up.
 
         Returns:
-            The name of an argument to its first look-up; one in an embedding that is sure comes before any other.
+            The name of an argument to its look-up in the smallest embedding that is sure, else to its first one.
         """
-        named = sorted((use for use in self.lookups if use.name), key=lambda use: not use.sure)
-        return {str(use.name): use for use in reversed(named)}
+        found: dict[str, Lookup] = {}
+        for use in self.lookups:
+            if use.name is None:
+                continue
+            other = found.setdefault(use.name, use)
+            if use.sure and (not other.sure or use.rows < other.rows):
+                found[use.name] = use
+        return found
 
 
 class _Enough(Exception):  # noqa: N818 - a signal, not an error
@@ -140,7 +156,7 @@ def dry_run(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], 
 
     Example:
         >>> seen = dry_run(torch.nn.Embedding(9, 2), (torch.zeros(1, 4, dtype=torch.int64),), {})
-        >>> seen.embeddings()["input"].module.num_embeddings
+        >>> seen.embeddings()["input"].rows
         9
     """
     known = parameters(model)
@@ -189,6 +205,7 @@ class _Watch:
         self.deep = deep
         named = {name: v for name, v in known.named(args, kwargs).items() if isinstance(v, Tensor)}
         self.storages = {tensor.untyped_storage().data_ptr(): name for name, tensor in named.items()}
+        self.sizes = {name: tensor.numel() for name, tensor in named.items()}
         self.shape = next((tensor.shape for tensor in named.values() if tensor.ndim >= 2), None)
 
     def attach(self, model: nn.Module) -> list[Any]:
@@ -217,7 +234,8 @@ class _Watch:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             use = self._use(where, module, args, kwargs)
             if use is not None and isinstance(module, nn.Embedding):
-                found = Lookup(use.name, where, module, use.tensor)
+                complete = use.tensor.numel() == self.sizes.get(use.name or "")
+                found = Lookup(use.name, where, module, use.tensor, complete)
                 self.seen.lookups.append(found)
                 if found.sure and found.trouble:  # on a GPU the look-up itself would end the process
                     raise _Enough

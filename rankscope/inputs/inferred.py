@@ -84,7 +84,7 @@ def _ranged(candidate: Candidate, seen: DryRun) -> Candidate | None:
     lookups = seen.embeddings()
     if names and names[0] not in lookups:
         return None
-    rows = {name: lookups.get(name, lookups[names[0]]).module.num_embeddings for name in names}
+    rows = {name: lookups.get(name, lookups[names[0]]).rows for name in names}
     specs = (replace(s, low=0, high=rows[s.name] - 1) if s.name in rows else s for s in candidate.specs)
     return replace(candidate, specs=tuple(specs))
 

@@ -161,7 +161,7 @@ def _ranged(specs: list[Spec], model: nn.Module) -> list[Spec]:
                     f"--random {str(spec)!r} needs a range: {spec.name} was seen to go to no embedding of the model",
                     remedies=[("Give it", f"--random '{spec}:0..255'")],
                 )
-            spec = replace(spec, low=0, high=lookup.module.num_embeddings - 1)
+            spec = replace(spec, low=0, high=lookup.rows - 1)
         ranged.append(spec)
     return ranged
 

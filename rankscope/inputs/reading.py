@@ -134,7 +134,7 @@ def learn(model: nn.Module, options: InputOptions, item: Any, *, drawn: bool = F
     layout = options.layout or ("tbd" if seen.tokens_first else None)
     config = getattr(model, "config", None)
     pad, end = (_whole(getattr(config, name, None)) for name in ("pad_token_id", "eos_token_id"))
-    rows = {name: (use.where, use.module.num_embeddings) for name, use in seen.embeddings().items()}
+    rows = {name: (u.where, u.rows) for name, u in seen.embeddings().items() if u.complete}
     tokens_first = layout == "tbd" if layout else seen.tokens_first
     reading = Reading(known, options, dtype, rows, tokens_first, layout, SENSE, None if drawn else pad, end)
     return replace(reading, senses=reading.find(known.named(*call)).senses)
@@ -162,7 +162,7 @@ def _sample(call: Call) -> Call:
 def _check_kinds(seen: DryRun, dtype: torch.dtype) -> None:
     """Refuse floats where ids are wanted, ids where floats are wanted, and ids outside an embedding."""
     for use in seen.wrong:
-        rows = use.module.num_embeddings
+        rows = use.rows
         if use.trouble == "dtype":
             raise InputError(
                 "RS217",

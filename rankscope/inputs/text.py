@@ -166,7 +166,7 @@ def read_text(source: Source, options: InputOptions, path: Path) -> Inputs:
     known = parameters(model)
     trial = dry_run(model, (), _plan(model, known, options, None).arguments([[0] * 5, [0] * 5]))
     lookup = trial.embeddings().get(known.ids or "")
-    encoding = choose(options.tokenizer, source.directory, lookup.module.num_embeddings if lookup else None)
+    encoding = choose(options.tokenizer, source.directory, lookup.rows if lookup else None)
     plan = _plan(model, known, options, encoding.pad)
     plan = replace(plan, tokens_first=options.layout == "tbd" or (options.layout is None and bool(trial.tokens_first)))
     wanted = min(options.max_tokens, encoding.longest or options.max_tokens)
