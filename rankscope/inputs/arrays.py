@@ -66,7 +66,10 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Any]:
     if head.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-        return _torch if any(name.endswith("data.pkl") for name in names) else _npz
+        if any(name.endswith("data.pkl") for name in names):
+            return _torch
+        if all(name.endswith(".npy") for name in names):
+            return _npz
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
         return _safetensors
     if head.startswith(b"\x80"):

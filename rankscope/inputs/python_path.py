@@ -80,24 +80,26 @@ def batches_of(data: Any, limit: int | None) -> Callable[[], Iterable[Any]]:
         limit: how many batches of an iterator are kept.
 
     Returns:
-        A function that gives all batches.
-
-    Raises:
-        InputError: it is none of these.
+        A function that gives all batches; an `InputError` where it is none of these.
 
     Example:
         >>> list(batches_of(iter([1, 2, 3]), limit=2)())
         [1, 2]
     """
-    if isinstance(data, (*WHOLE, Batch)):
-        return lambda: [data]
     if isinstance(data, Iterator):
         kept = list(itertools.islice(data, limit))
         return lambda: kept
+    if callable(data) and not isinstance(data, (*WHOLE, Batch, Iterable)):
+        return lambda: _iterable(data())
+    return lambda: _iterable(data)
+
+
+def _iterable(data: Any) -> Iterable[Any]:
+    """Batches of what holds one or many."""
+    if isinstance(data, (*WHOLE, Batch)):
+        return [data]
     if isinstance(data, Iterable) and not isinstance(data, str | bytes | Path):
-        return lambda: data
-    if callable(data):
-        return lambda: batches_of(data(), limit)()
+        return data
     raise InputError(
         "RS207",
         f"the inputs cannot be read: they are {type(data).__name__}",

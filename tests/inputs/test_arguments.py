@@ -71,7 +71,9 @@ def test_keyword_arguments_take_the_order_of_the_parameters() -> None:
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
-    with pytest.raises(InputError, match=r"(?s)no parameter 'src_padding_mask' \[RS213\].*did you mean  src_key_padding"):
+    with pytest.raises(
+        InputError, match=r"(?s)no parameter 'src_padding_mask' \[RS213\].*did you mean  src_key_padding"
+    ):
         bind(parameters(encoder), (X,), {"src_padding_mask": X})
 
 

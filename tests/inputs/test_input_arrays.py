@@ -220,7 +220,9 @@ def test_files_cut_short(tmp_path: Path, kind: str, part: float) -> None:
         torch.save({"x": torch.tensor(X)}, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    with pytest.raises(InputError, match=r"x\.\w+ were not read: the file is damaged, or cut short \[RS205\]") as caught:
+    with pytest.raises(
+        InputError, match=r"x\.\w+ were not read: the file is damaged, or cut short \[RS205\]"
+    ) as caught:
         read_file(path)
     assert "ls -l x." in str(caught.value)
 
@@ -234,7 +236,7 @@ def test_no_such_file(tmp_path: Path, name: str) -> None:
 def test_a_zip_of_other_things_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("notes.txt", "hello")
-    with pytest.raises(InputError, match="RS20[57]"):
+    with pytest.raises(InputError, match=r"the content is no .* \[RS205\]"):
         read_file(tmp_path / "x.zip")
 
 

@@ -35,10 +35,9 @@ def test_a_spec_reads_back_to_itself(spec: Spec) -> None:
 def test_any_text_is_a_spec_or_a_usage_error(text: str) -> None:
     try:
         spec = parse(text)
-    except UsageError as error:
-        assert error.code == "RS202"
-    else:
-        assert parse(str(spec)) == spec
+    except UsageError:  # any other exception fails the test
+        return
+    assert parse(str(spec)) == spec
 
 
 @settings(max_examples=50)
