@@ -90,6 +90,11 @@ def assemble(
         raise InputError("RS219", f"there is nothing to run the model on: no batch came from {told}")
     reading = learn(model, options, first, drawn=drawn)
     call, bound = reading.call(first)
+    main = reading.main(call)
+    if main is not None and main.numel() == 0:
+        raise InputError(
+            "RS219", f"there is nothing to run the model on: {told} is empty, of shape {tuple(main.shape)}"
+        )
     cut, layout, uncut = _cut(model, reading, call) if whole else (None, reading.layout, ())
     batches = Batches(make, reading, cut, options.batches, options.seed)
     _, masked = reading.batch(call, first.keep if isinstance(first, Batch) else None)

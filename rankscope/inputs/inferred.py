@@ -154,5 +154,5 @@ def _said(seen: DryRun) -> str:
     if seen.error is not None:
         return f"{type(seen.error).__name__}: {seen.error}".partition("\n")[0][:300]
     if seen.wrong:
-        return f"{seen.wrong[0].where} cannot look up these values"
+        return f"{seen.wrong[0].where or 'the embedding'} cannot look up these values"
     return "it ran, but not as sequences of tokens"

@@ -210,6 +210,12 @@ def test_no_batch_is_an_error(data: object) -> None:
         from_python(source(Ids()), data)
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0)])
+def test_empty_tensors_are_an_error(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"python is empty, of shape \(\d, \d\) \[RS219\]"):
+        from_python(source(Ids()), torch.ones(shape, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("data", [3, "file.npz", None, 2.5])
 def test_what_is_no_input(data: object) -> None:
     with pytest.raises(InputError, match=r"the inputs cannot be read: they are \w+ \[RS207\]"):
