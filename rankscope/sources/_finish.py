@@ -22,13 +22,17 @@ def seeded(seed: int) -> Iterator[None]:
     """Run under a seed, and leave the caller's random numbers as they were.
 
     Args:
-        seed: of torch's generators on the CPU and every CUDA device.
+        seed: of torch's generators on the CPU, and on CUDA devices that are in use already. A device that is not is
+            left alone: asking for its state would start it, and its numbers begin the same in every process.
 
     Yields:
         Nothing.
     """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed other devices for good
+        if devices:
+            torch.cuda.manual_seed_all(seed)
         yield
 
 

@@ -90,7 +90,7 @@ def weight_files(directory: Path, spec: str) -> list[Path]:
         LoadError: there are none, or one is missing, refused or elsewhere.
     """
     explicit = _json(directory / "config.json", spec).get("transformers_weights")
-    candidates = [str(explicit)] if explicit else list(_WEIGHTS)
+    candidates = [_inside(str(explicit), spec)] if explicit else list(_WEIGHTS)
     chosen = next((name for name in candidates if (directory / name).exists()), None)
     if chosen is None:
         raise LoadError(
@@ -99,7 +99,7 @@ def weight_files(directory: Path, spec: str) -> list[Path]:
             details=[("looked for", ", ".join(candidates))],
             remedies=[("Random weights, for a study of them", f"rankscope probe {spec} --init-only")],
         )
-    names = [_inside(chosen, spec)]
+    names = [chosen]
     if chosen.endswith(".index.json"):
         parts = _json(directory / chosen, spec).get("weight_map")
         if not isinstance(parts, dict) or not parts:

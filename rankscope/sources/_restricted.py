@@ -65,7 +65,8 @@ def load(path: Path, name: str, kind: Kind) -> Any:
 def _allowed(kind: Kind) -> AbstractContextManager[None]:
     """Torch's allow-list widened for one load by the stock classes that the user has not put there for good."""
     known = torch.serialization.get_safe_globals()
-    fresh: list[Any] = [(value, key) for key, value in stock().items() if value not in known]
+    entries: list[Any] = [(value, key) for key, value in stock().items()]
+    fresh = [entry for entry in entries if entry not in known]
     return torch.serialization.safe_globals(fresh if kind is Kind.TORCH_ZIP else [])
 
 
