@@ -121,6 +121,11 @@ def test_exponential_decay_is_found() -> None:
     assert found.exponent == pytest.approx(1.0)
 
 
+def test_the_exponent_is_taken_under_one_half_and_over_three_pairs() -> None:
+    assert judged(rows_of_depth([0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05])).exponent == pytest.approx(1.0)
+    assert judged(rows_of_depth([0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1])).exponent is None
+
+
 @pytest.mark.parametrize("layers", [4, 5, 6])
 def test_doubly_exponential_decay_is_found_at_any_length(layers: int) -> None:
     """ln r triples every layer; over five layers and more a straight line fits it badly."""
