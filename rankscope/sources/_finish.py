@@ -28,7 +28,8 @@ def seeded(seed: int) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    devices = range(torch.cuda.device_count() if started else 0)
     with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed other devices for good
         if devices:

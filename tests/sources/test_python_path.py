@@ -78,9 +78,9 @@ CONSTANT = 3
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "nets.py").write_text(CODE)
+    (tmp_path / "mynets.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
-    for name in ("nets", "helper", "pkg", "pkg.nets", "broken"):
+    for name in ("mynets", "helper", "pkg", "pkg.mynets", "broken"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
@@ -94,7 +94,7 @@ def code_of(spec: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("factory", ["make", "Net", "Net.small", "live", "with_tensor", "chooses"])
-@pytest.mark.parametrize("left", ["nets.py", "nets", "./nets.py"])
+@pytest.mark.parametrize("left", ["mynets.py", "mynets", "./mynets.py"])
 def test_forms_of_a_factory(left: str, factory: str, here: Path) -> None:
     source = open_model(f"{left}:{factory}")
     assert type(source.model).__name__ == "Net"
@@ -103,27 +103,27 @@ def test_forms_of_a_factory(left: str, factory: str, here: Path) -> None:
     assert (source.sha256 is not None) == left.endswith(".py")
     assert [note.code for note in source.notes] == ["RS341"]
     assert "as the factory returned them" in source.notes[0].text
-    sys.modules.pop("nets", None)
+    sys.modules.pop("mynets", None)
 
 
 def test_a_module_in_a_package(here: Path) -> None:
     (here / "pkg").mkdir()
     (here / "pkg" / "__init__.py").touch()
-    (here / "pkg" / "nets.py").write_text(CODE)
-    assert open_model("pkg.nets:make").spec == "pkg.nets:make"
+    (here / "pkg" / "mynets.py").write_text(CODE)
+    assert open_model("pkg.mynets:make").spec == "pkg.mynets:make"
 
 
 def test_spec_holds_no_absolute_path(here: Path) -> None:
-    assert open_model(f"{here}/nets.py:make").spec == "nets.py:make"
+    assert open_model(f"{here}/mynets.py:make").spec == "mynets.py:make"
 
 
 def test_example_inputs(here: Path) -> None:
-    assert open_model("nets.py:make").example is None
-    example = open_model("nets.py:with_tensor").example
+    assert open_model("mynets.py:make").example is None
+    example = open_model("mynets.py:with_tensor").example
     assert example is not None
     assert example.args[0].shape == (3, 4)
-    assert open_model("nets.py:with_words").example.kwargs["x"].shape == (3, 4)
-    example = open_model("nets.py:with_call").example
+    assert open_model("mynets.py:with_words").example.kwargs["x"].shape == (3, 4)
+    example = open_model("mynets.py:with_call").example
     assert example.args[0].shape == (3, 4)
     assert example.kwargs == {"mask": None}
 
@@ -140,42 +140,42 @@ def test_weights_repeat_under_a_seed_and_the_users_numbers_go_on(here: Path) -> 
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    first = open_model("nets.py:make").model.layer.weight
+    first = open_model("mynets.py:make").model.layer.weight
     assert torch.equal(torch.rand(3), expected), "the caller's random numbers are untouched"
-    assert torch.equal(first, open_model("nets.py:make").model.layer.weight)
-    assert not torch.equal(first, open_model("nets.py:make", LoadOptions(seed=1)).model.layer.weight)
-    live = open_model("nets.py:live").model.layer.weight
-    assert torch.equal(live, open_model("nets.py:live").model.layer.weight), "a model made on import is seeded too"
+    assert torch.equal(first, open_model("mynets.py:make").model.layer.weight)
+    assert not torch.equal(first, open_model("mynets.py:make", LoadOptions(seed=1)).model.layer.weight)
+    live = open_model("mynets.py:live").model.layer.weight
+    assert torch.equal(live, open_model("mynets.py:live").model.layer.weight), "a model made on import is seeded too"
 
 
 def test_random_numbers_go_on_after_a_factory_that_raised(here: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    code_of("nets.py:raises")
+    code_of("mynets.py:raises")
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_init_only_says_that_weights_are_random(here: Path) -> None:
-    assert [note.code for note in open_model("nets.py:make", LoadOptions(init_only=True)).notes] == ["RS501"]
+    assert [note.code for note in open_model("mynets.py:make", LoadOptions(init_only=True)).notes] == ["RS501"]
 
 
 def test_prints_of_the_users_code_go_to_stderr(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    open_model("nets.py:prints")
+    open_model("mynets.py:prints")
     out, err = capsys.readouterr()
     assert out == ""
     assert "hello from the factory" in err
 
 
 def test_errors_of_the_factory_show_the_cause(here: Path) -> None:
-    code, text = code_of("nets.py:raises")
+    code, text = code_of("mynets.py:raises")
     assert code == "RS333"
     assert "raised  RuntimeError: no weights for you" in text
     line = CODE.splitlines().index('        raise RuntimeError("no weights\\nfor you") from error') + 1
-    assert f"nets.py, line {line}, in raises" in text
+    assert f"mynets.py, line {line}, in raises" in text
     assert "because  KeyError: 'deep'" in text
-    assert code_of("nets.py:leaves") == ("RS333", code_of("nets.py:leaves")[1])
-    assert "SystemExit: 3" in code_of("nets.py:leaves")[1]
+    assert code_of("mynets.py:leaves") == ("RS333", code_of("mynets.py:leaves")[1])
+    assert "SystemExit: 3" in code_of("mynets.py:leaves")[1]
 
 
 def test_errors_on_import_show_the_cause(here: Path) -> None:
@@ -192,14 +192,14 @@ def test_errors_on_import_show_the_cause(here: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "code", "text"),
     [
-        ("nets.py:mke", "RS331", "did you mean  make"),
-        ("nets.py:nothing_like_it", "RS331", "it has .*make"),
-        ("nets.py:CONSTANT", "RS334", "of type int"),
-        ("nets.py:number", "RS334", "expected nn.Module or .*, got int"),
-        ("nets.py:Needy", "RS332", r"needs width, depth.*Needy\(width=…, depth=…\)"),
-        ("nets.py:scripted", "RS302", "TorchScript"),
+        ("mynets.py:mke", "RS331", "did you mean  make"),
+        ("mynets.py:nothing_like_it", "RS331", "it has .*make"),
+        ("mynets.py:CONSTANT", "RS334", "of type int"),
+        ("mynets.py:number", "RS334", "expected nn.Module or .*, got int"),
+        ("mynets.py:Needy", "RS332", r"needs width, depth.*Needy\(width=…, depth=…\)"),
+        ("mynets.py:scripted", "RS302", "TorchScript"),
         ("none.py:make", "RS310", "no such file"),
-        ("nots.py:make", "RS310", "did you mean  nets.py"),
+        ("mynots.py:make", "RS310", "did you mean  mynets.py"),
         ("absent.module:make", "RS330", "there is no module absent"),
         ("torch.nn:Linear", "RS332", "in_features, out_features"),
     ],
