@@ -136,7 +136,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "RS111": Entry(
         "the loss does not fit the output",
-        "The output holds no floating tensor, or --loss lm was asked of a model whose output is not logits over the input ids.",
+        "The output holds no floating tensor, or --loss lm was asked of a model whose output is not logits "
+        "over the input ids.",
         "Leave --loss out, or take --loss cotangent, which fits any output.",
     ),
     "RS112": Entry(
@@ -480,12 +481,14 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "RS402": Entry(
         "the model cannot be watched",
-        "The model runs, but raises while its operations are traced: custom kernels that do not accept it, for instance.",
+        "The model runs, but raises while its operations are traced: custom kernels that do not accept it, "
+        "for instance.",
         "Report it with the model's class; until then measure parts of it through a factory.",
     ),
     "RS403": Entry(
         "no hook fired",
-        "The selected modules are never called as modules: children of a traced module, or code that calls forward itself.",
+        "The selected modules are never called as modules: children of a traced module, or code that calls "
+        "forward itself.",
         "Name layers that run with --layers, or give the class in place of the traced module.",
     ),
     "RS404": Entry(
@@ -516,7 +519,8 @@ CATALOGUE: dict[str, Entry] = {
     "RS424": Entry(
         "no residual add",
         "The blocks of a stack hold no sum of their input and their branch that was recognised.",
-        "If the model has skips all the same, they are gates or mixtures of streams; the measures are right either way.",
+        "If the model has skips all the same, they are gates or mixtures of streams; the measures are right "
+        "either way.",
     ),
     "RS431": Entry(
         "no singular values",
@@ -546,7 +550,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "RS530": Entry(
         "one huge token",
-        "One token's norm is many times the median: an attention sink or a massive activation. Ranks of the raw tokens see little else.",
+        "One token's norm is many times the median: an attention sink or a massive activation. Ranks of the "
+        "raw tokens see little else.",
         "Read the unit forms, on which the verdict is taken; this is no collapse.",
     ),
     "RS531": Entry(
@@ -556,7 +561,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "RS532": Entry(
         "no gradients",
-        "The model cannot be differentiated, or not with this memory; the reason stands in the note. The rest of the report is whole.",
+        "The model cannot be differentiated, or not with this memory; the reason stands in the note. The "
+        "rest of the report is whole.",
         "Leave gradients out with --measures forward.",
     ),
     "RS533": Entry(

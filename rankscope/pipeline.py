@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from rankscope._version import __version__
 from rankscope.capture.layout import Unmeasurable, axes
+from rankscope.capture.losses import LOSSES
 from rankscope.capture.plan import Plan, plan
 from rankscope.capture.session import call, undisturbed
 from rankscope.capture.slicing import first_sequences
 from rankscope.capture.trace import Trace, trace
 from rankscope.depth import verdicts
-from rankscope.errors import CaptureError, InputError
+from rankscope.errors import CaptureError, InputError, UsageError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.measures import resolve
 from rankscope.placing import placed, to_model
@@ -24,13 +27,15 @@ from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
 from rankscope.sources import LoadOptions, open_model
+from rankscope.user_code import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
+Loss = Callable[[Any, Batch], Tensor]
 DOMINANT = 10.0  # a token this many times the median norm is named where raw and unit form disagree
 RANK_ONE = 0.3  # the limit of `thinning`: under it the raw tokens are near one direction
 
@@ -44,7 +49,7 @@ class MeasureOptions:
     skip_layers: Sequence[str] = ()
     device: str = "auto"
     dtype: str | None = None
-    loss: str | Callable[[Any, Batch], Tensor] = "auto"
+    loss: str | Loss = "auto"
     grad_tokens: int = 1024
     spectra: str = "auto"
 
@@ -112,7 +117,7 @@ def measure(
         InputError: the inputs hold no batch.
     """
     options = options or MeasureOptions()
-    requests = resolve(options.measures)
+    requests, loss = resolve(options.measures), _loss(options.loss)
     model, device, dtype = placed(source, options.device, options.dtype)
     reduction = Reduction(requests, options.spectra)
     fingerprint = Fingerprint()
@@ -132,7 +137,7 @@ def measure(
             raise InputError("RS250", "the inputs hold no batch: nothing was measured")
         run.finish()
         if reduction.wants("gradient") or reduction.wants("weight_gradient"):
-            notes += run.gradients(first, options.loss, options.grad_tokens)
+            notes += run.gradients(first, loss, options.grad_tokens)
     rows = reduction.rows()
     depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
     return Report(
@@ -160,6 +165,17 @@ def measure(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         rankscope=__version__,
     )
+
+
+def _loss(given: str | Loss) -> str | Loss:
+    """The loss by its name, or the user's own function of (output, batch)."""
+    if callable(given) or given in LOSSES:
+        return given
+    if ":" not in given:
+        error = unknown_name("loss", given, [*LOSSES, "package.module:function"])
+        raise error
+    found: Loss = locate(given, UsageError, "RS114")
+    return found
 
 
 def _plan(

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.errors import CannotMeasure
+from rankscope.plain import build, finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -203,7 +203,7 @@ class Report:
             "notes",
         )
         plain = dataclasses.asdict(self)
-        cleaned: dict[str, Any] = _finite({name: plain[name] for name in order})
+        cleaned: dict[str, Any] = finite({name: plain[name] for name in order})
         return cleaned
 
     def to_json(self) -> str:
@@ -236,11 +236,11 @@ class Report:
             raise CannotMeasure("RS603", f"not a report this version can read: schema {found!r}, expected {SCHEMA!r}")
         try:
             parts: dict[str, Any] = {
-                name: tuple(_build(kind, item) for item in data[name]) for name, kind in _PARTS.items()
+                name: tuple(build(kind, item) for item in data[name]) for name, kind in _PARTS.items()
             }
-            coverage = _build(Coverage, data["coverage"])
+            coverage = build(Coverage, data["coverage"])
             rest = {name: data[name] for name in ("model", "inputs", "environment", "created", "rankscope", "schema")}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise CannotMeasure("RS602", f"not a report: {type(error).__name__} {error}") from error
         return cls(**rest, **parts, coverage=coverage)
 
@@ -279,23 +279,6 @@ class Report:
 
 
 _PARTS: dict[str, type] = {"layers": Layer, "rows": Row, "depth": Depth, "notes": Note}
-_R = TypeVar("_R")
-
-
-def _build(kind: type[_R], data: Mapping[str, Any]) -> _R:
-    """A record of plain data, lists made tuples; a field this version does not know is left out."""
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return data
 
 
 def display_name(text: str) -> str:

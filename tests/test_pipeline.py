@@ -290,3 +290,20 @@ def test_a_traced_module_is_refused():
     traced = torch.jit.trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.randn(2, 9, 4))
     with pytest.raises(CaptureError, match="RS404"):
         rankscope.probe(nn.Sequential(traced, nn.Linear(4, 4)), torch.randn(2, 9, 4))
+
+
+def cubed(output, batch):
+    return (output**3).sum()
+
+
+def test_the_loss_may_be_the_users_own(tmp_path, monkeypatch):
+    named = rankscope.probe(attention_only(), ids(), measures=["grad_norm"], loss=cubed)
+    assert "loss cubed" in next(note.text for note in named.notes if note.code == "RS531")
+    (tmp_path / "my_loss.py").write_text("def cubed(output, batch):\n    return (output**3).sum()\n")
+    monkeypatch.chdir(tmp_path)
+    found = rankscope.probe(attention_only(), ids(), measures=["grad_norm"], loss="my_loss.py:cubed")
+    assert values(found, "grad_norm") == values(named, "grad_norm")
+    with pytest.raises(UsageError, match="unknown loss"):
+        rankscope.probe(attention_only(), ids(), loss="cubic")
+    with pytest.raises(UsageError, match="RS114"):
+        rankscope.probe(attention_only(), ids(), loss="my_loss.py:missing")

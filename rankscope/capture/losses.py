@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rankscope.records import Batch
 
 
+LOSSES = ("auto", "lm", "ce", "mse", "cotangent")
+
+
 def loss_of(
     kind: str | Callable[[Any, Batch], Tensor], model: nn.Module, output: Any, batch: Batch
 ) -> tuple[Tensor, str]:

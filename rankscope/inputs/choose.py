@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rankscope.errors import InputError
 from rankscope.inputs.arrays import read_file
 from rankscope.inputs.batches import assemble
 from rankscope.inputs.inferred import infer
 from rankscope.inputs.options import InputOptions, given_source
-from rankscope.inputs.python_path import WHOLE, batches_of, guarded, locate
+from rankscope.inputs.python_path import WHOLE, batches_of, guarded
 from rankscope.inputs.random import draw, read_specs
 from rankscope.inputs.text import read_text
 from rankscope.records import Note
+from rankscope.user_code import locate
 
 if TYPE_CHECKING:
     from rankscope.records import Inputs, Source
@@ -57,7 +59,7 @@ def gather(source: Source, options: InputOptions = DEFAULTS) -> Inputs:
 
 def _from_code(source: Source, target: str, options: InputOptions) -> Inputs:
     """The batches that ``MOD:CALL`` gives."""
-    make = batches_of(locate(target), options.batches)
+    make = batches_of(locate(target, InputError, "RS212"), options.batches)
     told = f"inputs: {target.rpartition('/')[2]}"
     return assemble(source.model, options, lambda: guarded(make, target), told, seed=options.seed)
 

@@ -127,19 +127,22 @@ def test_prints_of_the_users_code_go_to_stderr(code: str, capsys: pytest.Capture
 
 
 def test_a_file_that_the_model_came_from_is_not_run_again(code: str, tmp_path: Path) -> None:
-    from rankscope.inputs.python_path import locate
+    from rankscope.user_code import locate
 
-    assert locate("my_data.py:many") is locate(f"{tmp_path}/my_data.py:many")
+    first, second = (
+        locate(target, InputError, "RS212") for target in ("my_data.py:many", f"{tmp_path}/my_data.py:many")
+    )
+    assert first is second
 
 
 @pytest.mark.parametrize(
     ("target", "match"),
     [
-        ("my_data", r"--inputs my_data was not read: expected package.module:name or file.py:name \[RS212\]"),
+        ("my_data", r"my_data was not read: expected package.module:name or file.py:name \[RS212\]"),
         (":batches", "expected package.module:name"),
-        ("missing_module:batches", r"(?s)missing_module could not be imported \[RS212\].*ModuleNotFoundError"),
+        ("missing_module:batches", r"there is no module missing_module \[RS212\]"),
         ("missing.py:batches", r"(?s)missing.py could not be imported \[RS212\].*FileNotFoundError"),
-        ("my_data:batch", r"(?s)unknown name of --inputs 'batch' \[RS101\].*batches"),
+        ("my_data:batch", r"(?s)the module has no batch \[RS212\].*did you mean  batches"),
         ("my_data:at_once", r"(?s)it raised \[RS212\].*KeyError: 'no such shard'.*my_data.py, line \d+, in at_once"),
         ("my_data:stops", r"(?s)it raised \[RS212\].*SystemExit: 4"),
         ("my_data:nothing", r"no batch came from inputs: my_data:nothing \[RS219\]"),
