@@ -22,6 +22,8 @@ PARTS = {
     "doctests": [PYTHON, "-m", "pytest", "--quiet", "rankscope"],
     "tests": [PYTHON, "-m", "pytest", "--quiet", "--cov", "--cov-report=", "tests"],
 }
+# The end of the reason with which a test skips where a model package is missing. Here none may be.
+MISSING = "which `make check` installs"
 
 
 def run(name: str, command: list[str]) -> tuple[bool, float]:
@@ -39,11 +41,12 @@ def run(name: str, command: list[str]) -> tuple[bool, float]:
     done = subprocess.run(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    if done.returncode:
+    passed = done.returncode == 0 and MISSING not in done.stdout
+    if not passed:
         print(done.stdout, flush=True)
     elif "pytest" in command:
         print(done.stdout.strip().splitlines()[-1], flush=True)
-    return done.returncode == 0, time.monotonic() - start
+    return passed, time.monotonic() - start
 
 
 def main() -> int:

@@ -65,6 +65,9 @@ def test_check_runs_all_parts_and_fails_where_one_does(
     assert re.search(r"^tests +ok +\d+\.\d s$", out, re.MULTILINE)
     monkeypatch.setattr(check, "PARTS", {"lint": part(0)})
     assert check.main() == 0
+    skipping = [sys.executable, "-c", "print('SKIPPED [1] needs the package x, which `make check` installs')"]
+    monkeypatch.setattr(check, "PARTS", {"tests": skipping})
+    assert check.main() == 1
     monkeypatch.setattr(check, "PARTS", {"install": part(1), "lint": part(0)})
     assert check.main() == 1
     assert "lint" not in capsys.readouterr().out.rpartition("install ...")[2]
