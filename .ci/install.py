@@ -71,7 +71,7 @@ def requirements(level: str) -> list[str]:
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     wanted += extras["dev"] if level in ("test", "check") else []
     wanted += extras["hf"] if level == "check" else []
-    return [line for line in wanted if not re.match(r"torch\b", line)]
+    return [line for line in wanted if not re.match(r"torch(?![\w-])", line)]
 
 
 def model_packages() -> list[str]:
