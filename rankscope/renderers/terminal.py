@@ -6,6 +6,7 @@ Names of layers are untrusted: they are set as `Text`, never as markup, after `d
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, TextIO
 
 from rich.box import Box
@@ -93,6 +94,8 @@ def _stack(console: Console, report: Report, table: Table, style: Style) -> None
     shown, absent = split(table)
     title = Text(display_name(table.stack) or "model", style="bold")
     console.print(title.append(_blocks(report, table.stack, style), style="not bold"))
+    if prefix := _prefix(table, console.width):
+        console.print(Text(f"names of layers begin with {prefix}", style="dim"))
     texts = {column.label: cells(column, notes, style.unicode) for column in shown}
     groups = _groups(shown, texts, table, console.width)
     for i, group in enumerate(groups if style.every else groups[:1]):
@@ -138,8 +141,23 @@ def _raised(mark: int, style: Style) -> str:
 
 def _name_width(table: Table, width: int) -> int:
     """The width of the column of names: enough for all, but at most a third of the screen."""
-    longest = max((Text(display_name(name)).cell_len for name in table.names), default=0)
-    return max(5, min(longest, max(16, width // 3)))
+    longest = max((Text(name).cell_len for name in _names(table, width)), default=0)
+    return max(5, min(longest, _most(width)))
+
+
+def _most(width: int) -> int:
+    return max(16, width // 3)
+
+
+def _prefix(table: Table, width: int) -> str:
+    """What all names begin with, up to a dot, where they are too long for their column; the title says it once."""
+    names = [display_name(name) for name in table.names]
+    common = os.path.commonprefix(names).rpartition(".")[0]  # noqa: RUF071 - characters are meant; then up to a dot
+    return f"{common}." if common and max(map(len, names)) > _most(width) else ""
+
+
+def _names(table: Table, width: int) -> list[str]:
+    return [display_name(name).removeprefix(_prefix(table, width)) for name in table.names]
 
 
 def _column_width(column: Column, texts: list[tuple[str, int]]) -> int:
@@ -175,8 +193,8 @@ def _layers(
     for column in columns:
         above = "\n" * (height - column.heading.count("\n"))  # rich sets a heading at the top
         grid.add_column(Text(above + column.heading), justify="right", no_wrap=True)
-    for i, (k, name) in enumerate(zip(table.index, table.names, strict=True)):
-        line = [Text(str(k)), Text(display_name(name))]
+    for i, (k, name) in enumerate(zip(table.index, _names(table, width), strict=True)):
+        line = [Text(str(k)), Text(name)]
         for column in columns:
             text, mark = texts[column.label][i]
             line.append(Text(text + (_raised(mark, style) if mark else ""), style=_alarm(column, i)))

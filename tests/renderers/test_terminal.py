@@ -56,6 +56,15 @@ def test_all_of_a_long_name_is_folded_not_cut() -> None:
     assert name in column
 
 
+def test_what_long_names_begin_with_is_said_once() -> None:
+    names = [f"model.encoder.layer_groups.0.{i}" for i in range(3)]
+    rows = tuple(replace(block_row("rank_one_residual_unit", k, 0.5), layer=name) for k, name in enumerate(names))
+    text = RENDERERS["table"].text(Report(model={}, rows=rows), Style(columns=60))
+    assert text.count("model.encoder.layer_groups.0.") == 1
+    wide = RENDERERS["table"].text(Report(model={}, rows=rows), Style(columns=200))
+    assert all(name in wide for name in names)
+
+
 def test_what_does_not_fit_is_told_and_verbose_shows_it() -> None:
     assert "7 more measures: -v, a wider screen" in shown(a_report(), 80)
     assert "more measure" not in shown(a_report(), 200)
