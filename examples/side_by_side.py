@@ -5,34 +5,46 @@ Without names it compares the two demo checkpoints, which differ in one number: 
 
 from __future__ import annotations
 
+import string
 import sys
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 import rankscope
 
-MEASURES = ("mu_bar_unit", "rank_one_residual_unit", "effective_rank_unit", "value_cosine")
+MEASURES = ("mu_bar_unit", "rank_one_residual_unit", "effective_rank_unit")
 
 
 def main(names: list[str]) -> None:
-    """Print the measures of each model beside the others'."""
-    reports = {name: rankscope.probe(name, measures=MEASURES) for name in names}
-    fingerprints = {report.inputs["sha256"] for report in reports.values()}
-    table = Table("layer", *(f"{name}\n{measure}" for measure in MEASURES[:3] for name in names))
-    found = {
-        name: {(row.layer_index, row.measure): row.value for row in report.rows} for name, report in reports.items()
-    }
-    depth = max(layer.index for report in reports.values() for layer in report.layers)
-    for k in range(depth + 1):
-        cells = [found[name].get((k, measure)) for measure in MEASURES[:3] for name in names]
-        table.add_row(str(k), *("-" if cell is None else f"{cell:.3f}" for cell in cells))
+    """Print the measures of each model beside the others', then the verdicts."""
+    reports = [rankscope.probe(name, measures=MEASURES) for name in names]
+    letters = string.ascii_uppercase[: len(names)]
     console = Console()
+    for letter, name, report in zip(letters, names, reports, strict=True):
+        console.print(f"{letter}  {name} ({report.model['parameters']:,} parameters)", highlight=False)
+        for note in report.notes:
+            if note.code == "RS501":  # a random model is never shown as if it had learned
+                console.print(f"   {note.text}", highlight=False)
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("layer", justify="right")
+    for measure in MEASURES:
+        for letter in letters:
+            table.add_column(f"{measure if letter == 'A' else ''}\n{letter}", justify="right", no_wrap=True)
+    values = [{(row.measure, row.layer_index): row.value for row in report.rows} for report in reports]
+    for k in range(max(layer.index for report in reports for layer in report.layers) + 1):
+        cells = [found.get((measure, k)) for measure in MEASURES for found in values]
+        table.add_row(str(k), *("–" if cell is None else f"{cell:.3f}" for cell in cells))
     console.print(table)
-    for name, report in reports.items():
+
+    for letter, name, report in zip(letters, names, reports, strict=True):
         verdict = report.depth[0]
-        console.print(f"{name}: {verdict.verdict}" + (f" from {verdict.layer} on" if verdict.layer else ""))
-    console.print("same inputs" if len(fingerprints) == 1 else "the inputs differ: the columns cannot be compared")
+        where = f" from {verdict.layer} on" if verdict.layer else ""
+        console.print(f"{letter}  {name}: {verdict.verdict}{where}", highlight=False)
+    same = len({report.inputs["sha256"] for report in reports}) == 1
+    console.print("on the same inputs" if same else "the inputs differ: the columns cannot be compared")
 
 
 if __name__ == "__main__":
