@@ -1,20 +1,24 @@
-"""What is the same for every model that was just made: its seed, and that all of its weights are there."""
+"""What is the same for every model that was just made: its seed, its weights file, and that no weight is lacking."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from rankscope.errors import LoadError
-from rankscope.sources._weights import listed
+from rankscope.sources._state import read, sha256
+from rankscope.sources._weights import fill, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import nn
+
+    from rankscope.sources import LoadOptions
 
 
 @contextlib.contextmanager
@@ -35,6 +39,21 @@ def seeded(seed: int) -> Iterator[None]:
         if devices:
             torch.cuda.manual_seed_all(seed)
         yield
+
+
+def load_weights(model: nn.Module, options: LoadOptions) -> str:
+    """Load the file of ``--weights`` into a model.
+
+    Args:
+        model: the model that a factory made.
+        options: `weights` and `strip_prefix` are used.
+
+    Returns:
+        The SHA-256 of the file.
+    """
+    name = str(options.weights)
+    fill(model, read(Path(name), name), name, options.strip_prefix)
+    return sha256(Path(name))
 
 
 def refuse_meta(model: nn.Module, name: str) -> nn.Module:

@@ -22,10 +22,9 @@ from torch import nn
 from rankscope.errors import LoadError, RankscopeError
 from rankscope.records import Batch, Note, Source
 from rankscope.sources import FORMS, Form, LoadOptions, refuse_scripted
-from rankscope.sources._finish import refuse_meta, seeded
+from rankscope.sources._finish import load_weights, refuse_meta, seeded
 from rankscope.sources._names import exists, no_such_file, shown
-from rankscope.sources._state import read, sha256
-from rankscope.sources._weights import fill
+from rankscope.sources._state import sha256
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -70,9 +69,7 @@ def open_python(spec: str, options: LoadOptions) -> Source:
         note = Note("RS501", "weights are random: those of the factory, by request (--init-only)")
     notes: tuple[Note, ...] = (note,)
     if options.weights:
-        name = str(options.weights)
-        fill(model, read(options.weights, name), name, options.strip_prefix)
-        digest, notes = sha256(options.weights), ()
+        digest, notes = load_weights(model, options), ()
     return Source(
         refuse_meta(model, spec), f"{shown(left)}:{right}", "python", sha256=digest, example=example, notes=notes
     )

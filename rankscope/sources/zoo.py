@@ -7,8 +7,7 @@ import re
 from rankscope.records import Note, Source
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._arch import architecture, random_weights
-from rankscope.sources._state import read, sha256
-from rankscope.sources._weights import fill
+from rankscope.sources._finish import load_weights
 
 
 def open_zoo(spec: str, options: LoadOptions) -> Source:
@@ -26,9 +25,7 @@ def open_zoo(spec: str, options: LoadOptions) -> Source:
     notes: tuple[Note, ...] = (random_weights(f"an architecture of the zoo, seed {own[1] if own else options.seed}"),)
     digest = None
     if options.weights:
-        name = str(options.weights)
-        fill(model, read(options.weights, name), name, options.strip_prefix)
-        digest, notes = sha256(options.weights), ()
+        digest, notes = load_weights(model, options), ()
     return Source(model, spec, "zoo", sha256=digest, notes=notes)
 
 
