@@ -132,7 +132,7 @@ CATALOGUE: dict[str, Entry] = {
     "RS106": Entry(
         "trust asked for in a configuration file",
         "A file in a repository must not decide that code is run on loading a model.",
-        "Give --allow or --trust on the command line.",
+        "Take the key out of the file: trust is given on the command line alone.",
     ),
     "RS111": Entry(
         "the loss does not fit the output",
