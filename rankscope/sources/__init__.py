@@ -21,6 +21,7 @@ from rankscope.registry import Registry
 from rankscope.sources._names import exists, no_such_file
 from rankscope.sources._refusals import refuse
 from rankscope.sources._sniff import Kind, format_of
+from rankscope.zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,7 +120,8 @@ def _open(text: str, options: LoadOptions, via: tuple[str, ...]) -> Source:
     for form in FORMS.values():
         if form.claims(text):
             return _opened(form, text, options)
-    raise no_such_file(text, [*options.aliases, *(name for form in FORMS.values() for name in form.names())])
+    known = [name for form in FORMS.values() for name in form.names()]
+    raise no_such_file(text, [*options.aliases, *known, *(f"zoo:{name}" for name in ARCHITECTURES.names())])
 
 
 def _opened(form: Form, text: str, options: LoadOptions) -> Source:

@@ -51,7 +51,7 @@ def no_such_file(text: str, names: list[str]) -> LoadError:
 
     Args:
         text: what was typed.
-        names: known bare names: aliases and demo checkpoints.
+        names: what may have been meant: aliases, demo checkpoints, architectures with their prefix.
 
     Returns:
         The error, to be raised by the caller.

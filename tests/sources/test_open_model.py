@@ -101,6 +101,7 @@ def test_a_path_with_a_suffix_needs_no_announcement(here: Path) -> None:
         ("basline", "did you mean  baseline"),
         ("prodd", "did you mean  prod"),
         ("runs/modle.pt", "did you mean  runs/model.pt"),
+        ("transformer,depth=2", "did you mean  zoo:transformer"),
         ("org/name", "rankscope probe hf:org/name"),
         ("x" * 5000, "no such file"),
         ("a\0b", "no such file"),
