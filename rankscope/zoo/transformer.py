@@ -4,7 +4,7 @@
 - norm before the mixer (pre), after the skip (post), rows scaled to unit length after the skip (row), or none
 - skip ``lam * x + f``: λ the same in all blocks or one a block; or no skip
 - attention through F.scaled_dot_product_attention, causal or not; with an MLP or alone
-- no bias anywhere
+- no bias anywhere; linear maps start with N(0, 1/inputs), so that they keep the size of what they map
 """
 
 from __future__ import annotations
@@ -160,6 +160,9 @@ class Transformer(nn.Module):
         self.last_norm = LAST_NORM[norm](width)
         self.head = nn.Linear(width, outputs, bias=False)
         self.pool = pool
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits.

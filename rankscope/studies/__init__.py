@@ -1,0 +1,1 @@
+"""Studies: declared experiments and the small trainer, apart from the instrument."""
