@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
+def unknown_name(kind: str, name: str, known: list[str], listed: list[str] | None = None) -> UsageError:
     """The error for a name that is not among the known ones, with the nearest of them.
 
     Args:
         kind: what the name stands for, such as ``"measure"``.
         name: the unknown name.
         known: all known names.
+        listed: those that the error lists, where all are too many to read.
 
     Returns:
         The error, to be raised by the caller.
@@ -33,12 +34,13 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
     Example:
         >>> print(unknown_name("measure", "mu_baar", ["mu", "mu_bar"]))
         unknown measure 'mu_baar' [RS101]
-          did you mean:  mu_bar
+          did you mean  mu_bar
           known  mu, mu_bar
     """
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    details = [("did you mean:", ", ".join(near))] if near else []
-    return UsageError("RS101", f"unknown {kind} {name!r}", details=[*details, ("known", ", ".join(sorted(known)))])
+    details = [("did you mean", ", ".join(near))] if near else []
+    names = ", ".join(sorted(known if listed is None else listed))
+    return UsageError("RS101", f"unknown {kind} {name!r}", details=[*details, ("known", names)])
 
 
 class Registry(Generic[T]):

@@ -271,7 +271,7 @@ def test_skipped_layers_are_covered():
 def test_bad_requests():
     with pytest.raises(CaptureError, match="RS422"):
         rankscope.probe(attention_only(), ids(), layers=["nothing.*"])
-    with pytest.raises(UsageError, match="did you mean:  layers"):
+    with pytest.raises(UsageError, match="did you mean  layers"):
         rankscope.probe(attention_only(), ids(), layer=["x"])
     with pytest.raises(UsageError, match="mu_bar"):
         rankscope.probe(attention_only(), ids(), measures=["mu_baar"])

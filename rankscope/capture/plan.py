@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from rankscope.capture.blocks import stacks
 from rankscope.capture.skips import statuses
 from rankscope.errors import CaptureError
 from rankscope.records import Layer, Note, display_name
-from rankscope.registry import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,10 +118,9 @@ def _matching(trace: Trace, globs: Sequence[str], skipped: dict[str, str]) -> li
     for glob in globs:
         matched = [name for name in names if fnmatch.fnmatchcase(name, glob)]
         if not matched:
-            near = unknown_name("layer", glob, names).details[:1]
-            raise CaptureError(
-                "RS422", f"--layers {glob!r} matches no module of the model", details=near or _some(names)
-            )
+            near = difflib.get_close_matches(glob, names, n=3, cutoff=0.5)
+            details = [("did you mean", ", ".join(map(display_name, near)))] if near else _some(names)
+            raise CaptureError("RS422", f"--layers {glob!r} matches no module of the model", details=details)
         if not ran.intersection(matched):
             raise CaptureError(
                 "RS423",

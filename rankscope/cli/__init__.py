@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     terminal = Terminal()
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # a script's background job; an interrupt is meant all the same
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII screen shows a question mark, and nothing breaks

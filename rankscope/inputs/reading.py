@@ -189,7 +189,7 @@ def _check_ids(name: str, ids: Tensor, where: str, rows: int) -> None:
     place = tuple(int(i) for i in outside.nonzero()[0])
     raise InputError(
         "RS216",
-        f"{name} holds the token id {int(ids[place])}, but the embedding {where or 'of the model'} has {rows} rows",
+        f"{name} holds the token id {int(ids[place])}, but {where or 'the embedding'} has {rows} rows",
         details=[
             ("expected", f"0..{rows - 1}"),
             ("got", f"{int(ids.min())}..{int(ids.max())}, {int(outside.sum())} outside, the first at {list(place)}"),

@@ -40,7 +40,7 @@ def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> Non
         save(a_report(depth=1), tmp_path / "r.xlsx")
     assert caught.value.code == "RS604"
     assert all(suffix in str(caught.value) for suffix in (".json", ".csv", ".md"))
-    with pytest.raises(UsageError, match="did you mean:  json"):
+    with pytest.raises(UsageError, match="did you mean  json"):
         check([tmp_path / "r.data"], "jsn")
     with pytest.raises(UsageError, match="RS601"):
         check([tmp_path / "none" / "r.json"])

@@ -120,7 +120,7 @@ def test_demo_is_forced_where_a_path_has_its_name(demos: Path) -> None:
 def test_unknown_demo(demos: Path) -> None:
     with pytest.raises(UsageError, match="unknown demo checkpoint 'basline'") as caught:
         open_model("demo:basline")
-    assert "did you mean:  baseline" in str(caught.value)
+    assert "did you mean  baseline" in str(caught.value)
 
 
 def test_init_only_of_a_demo(demos: Path) -> None:
