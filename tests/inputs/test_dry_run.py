@@ -116,7 +116,7 @@ def test_ids_out_of_range(bad: int, row: int) -> None:
     ids = torch.ones(20, 6, dtype=torch.int64)
     ids[row, 2] = bad
     with pytest.raises(
-        InputError, match=rf"ids holds the token id {bad}, but the embedding embedding has 50 rows"
+        InputError, match=rf"ids holds the token id {bad}, but embedding has 50 rows"
     ) as e:
         from_python(source(Ids(rows=50)), ids)
     assert e.value.code == "RS216"

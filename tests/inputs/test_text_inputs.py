@@ -200,7 +200,7 @@ def test_a_model_that_looks_nothing_up(text: Path) -> None:
 
 
 def test_bytes_outside_a_small_vocabulary(text: Path) -> None:
-    with pytest.raises(InputError, match=r"ids holds the token id 1\d\d, but the embedding embedding has 100 rows"):
+    with pytest.raises(InputError, match=r"ids holds the token id 1\d\d, but embedding has 100 rows"):
         read(Ids(rows=100), text)
 
 
