@@ -24,7 +24,7 @@ def locate(target: str, kind: type[RankscopeError], code: str, *, again: bool = 
     Args:
         target: ``package.module:name`` or ``file.py:name``, split at the last colon; the name may be dotted.
         kind: the class of the error where it cannot be had.
-        code: its code.
+        code: its code; that of a missing name is RS331.
         again: run a file anew that was imported before.
 
     Returns:
@@ -47,7 +47,7 @@ def locate(target: str, kind: type[RankscopeError], code: str, *, again: bool = 
             _importable(Path.cwd())
             importlib.invalidate_caches()
             module = _package(left, target, kind, code)
-    return _attribute(module, name, target, kind, code)
+    return _attribute(module, name, target, kind)
 
 
 @contextlib.contextmanager
@@ -118,14 +118,14 @@ def _file(path: Path, *, again: bool) -> ModuleType:
     return module
 
 
-def _attribute(module: ModuleType, name: str, target: str, kind: type[RankscopeError], code: str) -> Any:
+def _attribute(module: ModuleType, name: str, target: str, kind: type[RankscopeError]) -> Any:
     value: Any = module
     for part in name.split("."):
         if not hasattr(value, part):
             known = [key for key in vars(module) if callable(getattr(module, key)) and not key.startswith("_")]
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             details = [("did you mean", ", ".join(near))] if near else [("it has", ", ".join(known[:10]))]
-            raise kind(code, f"{target} was not read: the module has no {name}", details=details)
+            raise kind("RS331", f"{target} was not read: the module has no {name}", details=details)
         value = getattr(value, part)
     return value
 

@@ -6,28 +6,20 @@ directory goes last on the path, so that a file called ``html.py`` in it cannot 
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
-from rankscope.errors import LoadError, RankscopeError
+from rankscope.errors import LoadError
 from rankscope.records import Batch, Note, Source
 from rankscope.sources import FORMS, Form, LoadOptions, refuse_scripted
 from rankscope.sources._finish import load_weights, refuse_meta, seeded
 from rankscope.sources._names import exists, no_such_file, shown
 from rankscope.sources._state import sha256
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from rankscope.user_code import locate, told
 
 
 def is_target(text: str) -> bool:
@@ -89,14 +81,15 @@ def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
         LoadError: the code cannot be imported, raises, or gives something else.
     """
     left, _, right = target.rpartition(":")
-    # a module may make its model while it is imported, so that is seeded too
-    with _told(target, "RS330", f"{left} could not be imported"), seeded(seed):
-        module = _file(left) if left.endswith(".py") else _package(left, target)
-    factory = _attribute(module, right, target)
+    if left.endswith(".py") and not exists(left):
+        missing = no_such_file(left, [])
+        raise missing
+    with seeded(seed):  # a module may make its model while it is imported, so that is seeded too
+        factory = locate(target, LoadError, "RS330", again=True)
     if isinstance(factory, nn.Module):
         return refuse_scripted(factory, target), None
     _check_arguments(factory, target)
-    with _told(target, "RS333", f"{right} raised"), seeded(seed):
+    with told(LoadError, "RS333", f"{target} was not loaded: {right} raised"), seeded(seed):
         made = factory()
         made = made() if isinstance(made, type) else made
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
@@ -131,60 +124,6 @@ def as_batch(inputs: Any) -> Batch:
     return Batch(args=tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
 
 
-def _importable(directory: Path) -> None:
-    """Put a directory last on the path. It stays there, since a forward pass may import too."""
-    if str(directory) not in sys.path:
-        sys.path.append(str(directory))
-
-
-def _package(name: str, target: str) -> ModuleType:
-    _importable(Path.cwd())
-    importlib.invalidate_caches()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise LoadError(
-            "RS330",
-            f"{target} was not loaded: there is no module {error.name}",
-            details=[("looked in", "the installed packages, then the current directory")],
-        ) from error
-
-
-def _file(left: str) -> ModuleType:
-    """Run a file as a module under a name that hides no other."""
-    path = Path(left)
-    if not exists(left):
-        raise no_such_file(left, [])
-    _importable(path.resolve().parent)
-    _importable(Path.cwd())
-    name = f"_rankscope_file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise LoadError("RS330", f"{left} was not loaded: it is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look their module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _attribute(module: ModuleType, name: str, target: str) -> Any:
-    value: Any = module
-    for part in name.split("."):
-        if not hasattr(value, part):
-            known = [key for key in vars(module) if callable(getattr(module, key)) and not key.startswith("_")]
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            details = [("did you mean", ", ".join(near))] if near else [("it has", ", ".join(known[:10]))]
-            raise LoadError("RS331", f"{target} was not loaded: the module has no {name}", details=details)
-        value = getattr(value, part)
-    return value
-
-
 def _check_arguments(factory: Any, target: str) -> None:
     """Refuse what cannot be called without arguments, by name rather than by a TypeError from inside."""
     if not callable(factory):
@@ -203,33 +142,6 @@ def _check_arguments(factory: Any, target: str) -> None:
             f"{target} was not called: it needs {', '.join(needed)}",
             remedies=[("Write a function without arguments", call)],
         )
-
-
-@contextlib.contextmanager
-def _told(target: str, code: str, what: str) -> Iterator[None]:
-    """Say what the user's code raised, where, and what caused it; its prints go to stderr."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except RankscopeError:
-        raise
-    except (Exception, SystemExit) as error:
-        details = [("raised", _line(error))]
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not _ours(f.filename)]
-        if frames:
-            details.append(("at", f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name}"))
-        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if cause:
-            details.append(("because", _line(cause)))
-        raise LoadError(code, f"{target} was not loaded: {what}", details=details) from error
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:400]
-
-
-def _ours(filename: str) -> bool:
-    return filename == __file__ or filename.startswith("<frozen importlib") or filename == importlib.__file__
 
 
 FORMS.add("python", Form(open_python, claims=is_target, weights=True))

@@ -115,9 +115,7 @@ def test_ids_that_come_tokens_first() -> None:
 def test_ids_out_of_range(bad: int, row: int) -> None:
     ids = torch.ones(20, 6, dtype=torch.int64)
     ids[row, 2] = bad
-    with pytest.raises(
-        InputError, match=rf"ids holds the token id {bad}, but embedding has 50 rows"
-    ) as e:
+    with pytest.raises(InputError, match=rf"ids holds the token id {bad}, but embedding has 50 rows") as e:
         from_python(source(Ids(rows=50)), ids)
     assert e.value.code == "RS216"
     assert "expected  0..49" in str(e.value)

@@ -142,7 +142,7 @@ def test_a_file_that_the_model_came_from_is_not_run_again(code: str, tmp_path: P
         (":batches", "expected package.module:name"),
         ("missing_module:batches", r"there is no module missing_module \[RS212\]"),
         ("missing.py:batches", r"(?s)missing.py could not be imported \[RS212\].*FileNotFoundError"),
-        ("my_data:batch", r"(?s)the module has no batch \[RS212\].*did you mean  batches"),
+        ("my_data:batch", r"(?s)the module has no batch \[RS331\].*did you mean  batches"),
         ("my_data:at_once", r"(?s)it raised \[RS212\].*KeyError: 'no such shard'.*my_data.py, line \d+, in at_once"),
         ("my_data:stops", r"(?s)it raised \[RS212\].*SystemExit: 4"),
         ("my_data:nothing", r"no batch came from inputs: my_data:nothing \[RS219\]"),
