@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rankscope.capture.flow import tensors
 from rankscope.capture.layout import arguments
-from rankscope.capture.session import TARGETS
 from rankscope.errors import UsageError
+from rankscope.inputs.arguments import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from rankscope.capture.attention import ReadValues
 from rankscope.capture.flow import tensors
 from rankscope.errors import CaptureError
+from rankscope.inputs.arguments import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rankscope.capture.plan import Place, Plan, ValuePlace
     from rankscope.records import Batch
-
-TARGETS = ("labels", "label", "targets", "target", "y")  # for the loss; given to the model only where it takes them
 
 
 @contextlib.contextmanager
