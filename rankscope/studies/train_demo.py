@@ -23,7 +23,8 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from rankscope import pipeline, zoo
-from rankscope.files import write_whole
+from rankscope.errors import UsageError
+from rankscope.files import check_writable, write_whole
 from rankscope.studies.corpus import TOKENS, Corpus, corpus, windows
 from rankscope.studies.trainer import Recipe, train
 
@@ -160,11 +161,17 @@ def make(out: Path, recipe: Recipe, after_step: Callable[[str, float], None]) ->
 
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
-@click.option("--steps", default=RECIPE.steps, show_default=True, help="Steps of each training.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=RECIPE.steps, show_default=True, help="Steps of each training."
+)
 def main(out: Path, steps: int) -> None:
     """Train the demo checkpoints baseline and lambda-skip, on one thread."""
     torch.set_num_threads(1)  # the same sums in the same order every time
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        check_writable(out / "README.md")
+    except (OSError, UsageError) as error:  # told before minutes of training, not after
+        raise click.ClickException(str(error)) from error
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bars = {name: progress.add_task(name, total=steps) for name in MODELS}

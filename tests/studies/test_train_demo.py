@@ -80,10 +80,32 @@ def test_the_command_writes_to_a_new_folder_with_progress_on_stderr(tmp_path: Pa
     assert (tmp_path / "new" / "lambda-skip.safetensors").exists()
 
 
-def test_the_command_needs_a_folder() -> None:
-    result = CliRunner().invoke(train_demo.main, [])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [([], "--out"), (["--out", "file"], "is a file"), (["--out", "new", "--steps", "0"], "--steps")],
+)
+def test_bad_options_are_usage_errors(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(train_demo.main, arguments)
     assert result.exit_code == 2
-    assert "--out" in result.stderr
+    assert says in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_demo, "make", lambda *_: pytest.fail("trained"))
+    (tmp_path / "file").touch()
+    for out, says in ((tmp_path / "file" / "in", "file"), (tmp_path, "README.md cannot be written")):
+        (tmp_path / "README.md").mkdir(exist_ok=True)
+        result = CliRunner().invoke(train_demo.main, ["--out", str(out)])
+        assert result.exit_code == 1
+        assert says in result.stderr
+        assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
 @pytest.mark.slow
