@@ -260,7 +260,8 @@ def ends(column: Column) -> Ends:
 def numbers(values: Sequence[float | None]) -> list[str]:
     """Numbers of one column as text, with the same count of decimals, so that the points stand below each other.
 
-    Two digits are always shown, and a number that is not 1 never looks like 1 unless it is within 1e-5 of it.
+    Two digits are always shown, and a number that is not 1 never looks like 1 unless it is within 1e-5 of it (within
+    5e-4 in a column of numbers over 10, where more digits would be noise to the eye).
 
     Args:
         values: numbers; None gives an empty text.
@@ -275,7 +276,7 @@ def numbers(values: Sequence[float | None]) -> list[str]:
     sizes = [abs(value) for value in values if value is not None and math.isfinite(value)]
     top = max(sizes, default=0.0)
     decimals = 3 if top < 10 else 2 if top < 1000 else 1
-    while decimals < 5 and any(
+    while decimals < (5 if top < 10 else 3) and any(
         abs(1 - size) > 1e-5 and f"{size:.{decimals}f}" == f"{1:.{decimals}f}" for size in sizes
     ):
         decimals += 1
