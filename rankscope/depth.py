@@ -245,8 +245,9 @@ def _rich(stack: Stack) -> list[Note]:
     """A note where tokens share a direction but their differences still spread over many."""
     verdict, name, _ = _verdict(stack)
     layers = stack.layers
-    if verdict not in {"collapsed", "thinning"}:
-        return []
+    last = stack.value(RESIDUAL, layers[-1]) if layers else None
+    if verdict not in {"collapsed", "thinning"} or last is None or stack.at_floor(RESIDUAL, layers[-1], last):
+        return []  # at the floor the differences are rounding, which is always rich
     for measure in _CENTERED:
         row, value = stack.row(measure, layers[-1]), stack.value(measure, layers[-1])
         if row is None or value is None or row.reference is None or row.reference <= 1:

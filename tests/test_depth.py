@@ -205,6 +205,7 @@ def test_a_shared_direction_with_rich_differences_is_noted() -> None:
     for poor in (replace(rich, value=20.0), replace(rich, reference=None), replace(rich, floor=71.0)):
         assert [note.code for note in verdicts([*rows, poor], EPS)[1]] == ["RS510"]
     assert len(verdicts([*rows_of_depth([0.9, 0.9, 0.9]), rich], EPS)[1]) == 1
+    assert len(verdicts([*rows_of_depth([0.9, 0.2, EPS]), rich], EPS)[1]) == 1, "what is left at the floor is rounding"
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30))
