@@ -55,7 +55,8 @@ class Run:
         self.notes: list[Note] = []
         self._model, self._layout, self._declared, self._progress = model, layout, declared, progress
         self._batch, self._where = Batch(), Axes(0, None, None)
-        self._first_values: dict[str, Tensor] = {}
+        self._first_values: dict[str, Tensor] = {}  # of this batch, by stack, and so the tokens of its layers
+        self._tokens: dict[str, int] = {}
         self._valued: set[Layer] = set()
         self._seen = self._batches = 0
         self._decoders = {layer.stack for layer in plan.layers if "decoder" in layer.stack}
@@ -63,8 +64,7 @@ class Run:
     def batch(self, batch: Batch) -> None:
         """Measure one batch."""
         self._enter(batch)
-        self._first_values = {}
-        self._seen = 0
+        self._seen, self._tokens = 0, {}
         observe_values = self._values if self.reduction.wants("value") else None
         with torch.no_grad():
             forward(self._model, batch, self.plan, self._activation, observe_values)
@@ -120,15 +120,15 @@ class Run:
             lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1)
             self.tokens += int(lengths.sum())
             self.short += int((lengths < self.reduction.min_tokens).sum())
+        self._tokens[layer.stack] = tokens.shape[1]
         self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
         self.reduction.activation(layer, tokens, keep, self.sequences)
 
     def _values(self, place: ValuePlace, tensor: Tensor) -> None:
         layer = place.layer
         self._valued.add(layer)
-        known = [shape[0] for other, shape in self.shapes.items() if other.stack == layer.stack]
         try:
-            tokens = known[-1] if known else self._where.tokens
+            tokens = self._tokens.get(layer.stack, self._where.tokens)
             values = arrange_values(tensor.detach(), place.repeated, self._where, tokens)
             keep = self._keep(layer.stack, values.shape[0], values.shape[1])
         except Unmeasurable as reason:

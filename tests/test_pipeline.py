@@ -224,6 +224,17 @@ def test_batches_make_the_numbers_of_one_batch():
     assert split.inputs["sequences"] == 6
 
 
+def test_batches_may_differ_in_length():
+    model = attention_only()
+    both = rankscope.probe(model, [ids(2, 9), ids(3, 14)])
+    assert {row.status for row in both.rows} == {"ok"}
+    assert both.inputs["tokens"] == 2 * 9 + 3 * 14
+    first, second = (rankscope.probe(model, ids(*size)) for size in ((2, 9), (3, 14)))
+    for row, a, b in zip(both.rows, first.rows, second.rows, strict=True):
+        if row.scope == "sequence":
+            assert row.samples == pytest.approx((*a.samples, *b.samples), rel=1e-5)
+
+
 def test_the_model_of_the_user_stays_as_it_was():
     model = attention_only().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
