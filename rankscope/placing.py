@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -54,25 +55,27 @@ def placed(source: Source, device: str, dtype: str | None) -> tuple[nn.Module, t
 
 def _device(name: str, here: torch.device, *, live: bool) -> torch.device:
     if name == "auto":
-        return here if live or not _answers("cuda") else torch.device("cuda")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
+        cuda = torch.device("cuda")
+        return here if live or not _answers(cuda) else cuda
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
         error = unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])
-        raise error from None
-    if device.type not in {"cpu", "meta"} and not _answers(device.type):
+        raise error
+    device = torch.device(name)
+    if device.type != "cpu" and not _answers(device):
         raise UsageError(
             "RS113",
-            f"--device {name}: no {device.type} device answers",
+            f"--device {name}: no such device answers",
             remedies=[("Measure on the processor", "--device cpu, or leave the option out")],
         )
     return device
 
 
-def _answers(kind: str) -> bool:
+def _answers(device: torch.device) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a driver that is too old is no device, and says so by a warning
-        return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
+        if device.type == "mps":
+            return torch.backends.mps.is_available()
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
 
 
 def to_model(batch: Batch, device: torch.device, dtype: torch.dtype | None) -> Batch:

@@ -288,10 +288,11 @@ def test_bad_requests():
         rankscope.probe(attention_only(), ids(), measures=["mu_baar"])
     with pytest.raises(UsageError, match="unknown dtype"):
         rankscope.probe(attention_only(), ids(), dtype="float31")
-    with pytest.raises(UsageError, match="unknown device"):
-        rankscope.probe(attention_only(), ids(), device="gpu")
+    for device in ("gpu", "meta", "cuda:x"):
+        with pytest.raises(UsageError, match="unknown device"):
+            rankscope.probe(attention_only(), ids(), device=device)
     with pytest.raises(UsageError, match="RS113"):
-        rankscope.probe(attention_only(), ids(), device="mps")
+        rankscope.probe(attention_only(), ids(), device="cuda:99")
     with pytest.raises(InputError, match="holds float32"):
         rankscope.probe(Masked(), {"input_ids": torch.randn(2, 9, 16)})
 
