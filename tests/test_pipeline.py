@@ -118,7 +118,7 @@ def test_one_huge_token_is_not_collapse_and_is_named():
     assert "token 3 of sequence" in note
 
 
-@pytest.mark.parametrize("factor", [1e-3, 1e3])
+@pytest.mark.parametrize("factor", [1e-3, 2.0, 1e3])
 def test_scaling_the_activations_changes_no_verdict(factor):
     class Scaled(nn.Module):
         def __init__(self, skip):
