@@ -321,3 +321,15 @@ def test_the_loss_may_be_the_users_own(tmp_path, monkeypatch):
         rankscope.probe(attention_only(), ids(), loss="my_loss.py:missing")
     with pytest.raises(UsageError, match="RS114"):
         rankscope.probe(attention_only(), ids(), loss="no_loss.py:missing")
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_numbers_of_the_cpu():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    here, there = (rankscope.probe(attention_only(), ids(), device=device) for device in ("cpu", "cuda"))
+    assert there.environment["device"].startswith("cuda")
+    for a, b in zip(here.rows, there.rows, strict=True):
+        assert (a.key, a.status) == (b.key, b.status)
+        if a.value is not None:
+            assert b.value == pytest.approx(a.value, rel=1e-3, abs=1e-4)
