@@ -14,12 +14,16 @@ from rich.table import Table
 
 import rankscope
 
-MEASURES = ("mu_bar_unit", "rank_one_residual_unit", "effective_rank_unit")
+MEASURES = {
+    "mu_bar_unit": "mu-bar",
+    "rank_one_residual_unit": "rank-1\nresidual",
+    "effective_rank_unit": "effective\nrank",
+}
 
 
 def main(names: list[str]) -> None:
     """Print the measures of each model beside the others', then the verdicts."""
-    reports = [rankscope.probe(name, measures=MEASURES) for name in names]
+    reports = [rankscope.probe(name, measures=list(MEASURES)) for name in names]
     letters = string.ascii_uppercase[: len(names)]
     console = Console()
     for letter, name, report in zip(letters, names, reports, strict=True):
@@ -28,11 +32,12 @@ def main(names: list[str]) -> None:
             if note.code == "RS501":  # a random model is never shown as if it had learned
                 console.print(f"   {note.text}", highlight=False)
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("layer", justify="right")
-    for measure in MEASURES:
+    table = Table(box=box.SIMPLE_HEAD, title="tokens scaled to unit norm", title_justify="left")
+    table.add_column("\n\nlayer", justify="right", no_wrap=True)
+    for heading in MEASURES.values():
+        above = "\n" * (1 - heading.count("\n"))
         for letter in letters:
-            table.add_column(f"{measure if letter == 'A' else ''}\n{letter}", justify="right", no_wrap=True)
+            table.add_column(f"{above}{heading}\n{letter}", justify="right", no_wrap=True)
     values = [{(row.measure, row.layer_index): row.value for row in report.rows} for report in reports]
     for k in range(max(layer.index for report in reports for layer in report.layers) + 1):
         cells = [found.get((measure, k)) for measure in MEASURES for found in values]
