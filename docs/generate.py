@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankscope.errors import CATALOGUE
+from rankscope.errors import catalogue
 from rankscope.measures import MEASURES, PRESETS, resolve
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ not finite, for fewer tokens than the measure needs, and where the table of a me
 
 def errors_page() -> str:
     """The page of the error codes."""
-    lines = [MADE.format(source="rankscope/errors.py"), ERRORS]
+    lines = [MADE.format(source="rankscope/errors.toml"), ERRORS]
     for digit, title in GROUPS.items():
-        codes = [code for code in CATALOGUE if code[2] == digit]
+        codes = [code for code in catalogue() if code[2] == digit]
         lines += [f"## RS{digit}xx {title}\n"] if codes else []
         for code in codes:
-            entry = CATALOGUE[code]
+            entry = catalogue()[code]
             title = entry.title[:1].upper() + entry.title[1:]
             lines.append(f"### {code}\n\n**{title}.** {entry.cause}\n\n*What to do:* {entry.remedy}\n")
     return "\n".join(lines)

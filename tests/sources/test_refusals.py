@@ -11,7 +11,7 @@ import hostile
 import pytest
 import torch
 
-from rankscope.errors import CATALOGUE, LoadError
+from rankscope.errors import LoadError, catalogue
 from rankscope.sources import LoadOptions, open_model
 from rankscope.sources._stock import stock
 
@@ -37,7 +37,7 @@ def test_refused_with_its_code_and_the_way_out(name: str, tmp_path: Path) -> Non
     start = time.perf_counter()
     error = refused(tmp_path, hostile.CASES[name])
     assert time.perf_counter() - start < 10, "a refusal is quick"
-    assert error.code in CATALOGUE
+    assert error.code in catalogue()
     assert error.exit_code == 3
     assert "\n" not in error.headline
     assert not re.search(r"--(allow|trust)\b", str(error)), "only flags that exist are proposed"
@@ -66,7 +66,7 @@ def test_refused_as_weights_too(name: str, tmp_path: Path) -> None:
     (tmp_path / "arch.py").write_text("import hostile\nNet = hostile.net\n")
     with pytest.raises(LoadError) as caught:
         open_model(f"{tmp_path}/arch.py:Net", LoadOptions(weights=path))
-    assert caught.value.code in CATALOGUE
+    assert caught.value.code in catalogue()
     assert not (tmp_path / hostile.CANARY).exists()
 
 
