@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -27,11 +28,12 @@ from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
 from rankscope.sources import LoadOptions, open_model
+from rankscope.sources.python_path import is_target
+from rankscope.spectra.engine import Method
 from rankscope.user_code import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from torch import nn
 
@@ -61,9 +63,10 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
         model: a module, or anything the command line takes: a file, ``package.module:factory``, ``zoo:…``, ``hf:DIR``,
             the name of a demo checkpoint.
         inputs: a tensor (batch, tokens) or (batch, tokens, width), a tuple, a dict of keyword arguments, a pair
-            (args, kwargs), or an iterable of those, such as a DataLoader; inferred from the model where None.
+            (args, kwargs), an iterable of those, such as a DataLoader, or the path of a file of arrays; inferred from
+            the model where None.
         **options: the flags of the command line with underscores: fields of `LoadOptions`, `InputOptions` and
-            `MeasureOptions`, such as ``measures="full"``, ``layers=["h.*"]``, ``text="sample.txt"``.
+            `MeasureOptions`, such as ``measures="mu_bar,value_cosine"``, ``layers=["h.*"]``, ``text="sample.txt"``.
 
     Returns:
         The report.
@@ -77,7 +80,9 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
         >>> [row.layer for row in report.rows]
         ['layers.0.input', 'layers.0', 'layers.1', 'layers.2']
     """
-    if isinstance(inputs, str) or (callable(inputs) and not hasattr(inputs, "__iter__")):
+    if isinstance(inputs, str | Path) and not is_target(str(inputs)):
+        options, inputs = {**options, "input": Path(inputs)}, None
+    elif isinstance(inputs, str) or (callable(inputs) and not hasattr(inputs, "__iter__")):
         options, inputs = {**options, "inputs": inputs}, None
     kinds: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
     known = {field.name for kind in kinds for field in fields(kind)}
@@ -85,9 +90,14 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
         if name not in known:
             error = unknown_name("option", name, sorted(known))
             raise error
-    for name in ("measures", "layers", "skip_layers", "random"):
+    for name in ("layers", "skip_layers", "random"):
         if isinstance(options.get(name), str):
             options[name] = (options[name],)
+    if isinstance(options.get("measures"), str):
+        options["measures"] = tuple(part.strip() for part in options["measures"].split(","))
+    for name in ("device", "dtype"):
+        if isinstance(options.get(name), torch.device | torch.dtype):
+            options[name] = str(options[name]).removeprefix("torch.")
     load, gathering, measuring = (
         kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options}) for kind in kinds
     )
@@ -118,6 +128,9 @@ def measure(
     """
     options = options or MeasureOptions()
     requests, loss = resolve(options.measures), _loss(options.loss)
+    if options.spectra not in get_args(Method):
+        error = unknown_name("way to spectra", options.spectra, list(get_args(Method)))
+        raise error
     model, device, dtype = placed(source, options.device, options.dtype)
     reduction = Reduction(requests, options.spectra)
     fingerprint = Fingerprint()

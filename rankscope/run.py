@@ -161,8 +161,10 @@ class Run:
             self._progress("gradients", 0, None)
         try:
             found = gradients(self._model, chosen, self.plan, loss, weights=self.reduction.wants("weight_gradient"))
-        except UsageError:
-            raise
+        except UsageError as error:
+            if loss != "auto":
+                raise
+            return self._no_gradients("undefined", error.headline)
         except torch.OutOfMemoryError:
             return self._no_gradients("skipped", "the backward pass ran out of memory")
         except (CaptureError, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
@@ -177,7 +179,9 @@ class Run:
                 self.reduction.fail("weight_gradient", place.layer, "undefined", reason, parameter)
             else:
                 self.reduction.weight_gradient(place.layer, parameter, gradient, tokens * uses[place.module])
-        return [Note("RS531", f"gradients: loss {found.loss}, the first {self._where.batch} sequences")]
+        count = self._where.batch
+        over = "one sequence" if count == 1 else f"the first {count} sequences"
+        return [Note("RS531", f"gradients: loss {found.loss}, over {over}")]
 
     def _no_gradients(self, status: Any, reason: str) -> list[Note]:
         for layer in self.plan.layers:

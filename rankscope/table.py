@@ -251,10 +251,11 @@ def ends(column: Column) -> Ends:
         The texts; empty where a report has no such number, or only one sequence.
     """
     known = [row for row, value in zip(column.rows, column.values, strict=True) if value is not None and row]
-    last = known[-1]
-    several = last.sequences > 1 and last.min is not None and last.max is not None
-    low, high = (last.min, last.max) if several else (None, None)
-    return Ends(*numbers([known[0].value, last.value, low, high, last.reference]))
+    last = known[-1] if column.values[-1] is not None else None  # an undefined end is shown as such
+    several = last is not None and last.sequences > 1 and last.min is not None and last.max is not None
+    low, high = (last.min, last.max) if last is not None and several else (None, None)
+    first, *rest = numbers([known[0].value, None if last is None else last.value, low, high, known[-1].reference])
+    return Ends(first, rest[0] or "—", *rest[1:])
 
 
 def numbers(values: Sequence[float | None]) -> list[str]:

@@ -333,3 +333,55 @@ def test_cuda_gives_the_numbers_of_the_cpu():
         assert (a.key, a.status) == (b.key, b.status)
         if a.value is not None:
             assert b.value == pytest.approx(a.value, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda output, batch: 1 / 0, "ZeroDivisionError"),
+        (lambda output, batch: output.flatten(), "gave a tensor of shape"),
+        (lambda output, batch: None, "gave NoneType"),
+        (lambda output, batch: output.sum().item(), "gave float"),
+        (lambda output, batch: output.detach().sum(), "does not depend on the output"),
+    ],
+    ids=["raises", "vector", "none", "float", "detached"],
+)
+def test_a_loss_that_does_not_work_is_told_as_such(loss, said):
+    with pytest.raises(UsageError, match=f"(?s){said}.*RS114|RS114.*{said}"):
+        rankscope.probe(attention_only(), ids(), measures="grad_norm", loss=loss)
+
+
+def test_targets_of_another_shape_are_told():
+    inputs = {"ids": ids(), "labels": torch.zeros(2, 3)}
+    with pytest.raises(UsageError, match="RS112"):
+        rankscope.probe(attention_only(), inputs, measures="grad_norm", loss="mse")
+
+
+class Speaks(Stack):
+    def forward(self, ids):
+        super().forward(ids)
+        return "a sentence"
+
+
+def test_an_output_without_tensors_costs_the_gradients_alone():
+    report = rankscope.probe(Speaks([PreNorm(16) for _ in range(2)]), ids())
+    assert {row.status for row in report.rows if row.site == "block"} == {"ok"}
+    assert {row.status for row in report.rows if row.site == "gradient"} == {"undefined"}
+
+
+def test_python_takes_what_a_flag_takes(tmp_path):
+    import numpy as np
+
+    model = attention_only()
+    by_list = rankscope.probe(model, ids(), measures=["mu_bar", "value_cosine"], dtype="float64")
+    by_text = rankscope.probe(
+        model, ids(), measures="mu_bar, value_cosine", dtype=torch.float64, device=torch.device("cpu")
+    )
+    assert by_list.rows == by_text.rows
+    np.save(tmp_path / "ids.npy", ids().numpy())
+    assert (
+        rankscope.probe(model, str(tmp_path / "ids.npy"), measures="mu").rows
+        == rankscope.probe(model, ids(), measures="mu").rows
+    )
+    with pytest.raises(UsageError, match="unknown way to spectra"):
+        rankscope.probe(model, ids(), spectra="fast")

@@ -165,6 +165,12 @@ def test_headings_are_narrow() -> None:
     assert Column("mu_bar_unit", "mu_bar_unit", ()).heading == "mu_bar\nunit"
 
 
+def test_an_undefined_end_of_a_curve_is_shown_as_such() -> None:
+    rows = [block_row("mu_bar", 0, 0.9), block_row("mu_bar", 1, None, status="undefined", reason="non-finite values")]
+    found = ends(columns(*rows)["mu_bar"])
+    assert (found.first, found.last, found.low) == ("0.900", "—", "")
+
+
 def test_ends_tell_the_range_over_several_sequences_only() -> None:
     row = block_row("mu_bar", 1, 0.5, min=0.4, max=0.6, reference=0.99)
     found = ends(columns(row)["mu_bar"])

@@ -12,6 +12,7 @@ from rankscope.capture.flow import tensors
 from rankscope.capture.layout import arguments
 from rankscope.errors import UsageError
 from rankscope.inputs.arguments import TARGETS
+from rankscope.user_code import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ def loss_of(
         'cotangent'
     """
     if callable(kind):
-        return kind(output, batch), getattr(kind, "__name__", "loss")
+        return _users(kind, output, batch), getattr(kind, "__name__", "loss")
     own = _own_loss(output)
     first = next(tensors(output), None)
     if kind == "auto" and own is not None:
@@ -65,6 +66,24 @@ def loss_of(
     if kind in {"ce", "mse"}:
         return _supervised(kind, first, batch), kind
     return _cotangent(first, batch), "cotangent"
+
+
+def _users(loss: Callable[[Any, Batch], Tensor], output: Any, batch: Batch) -> Tensor:
+    """What the user's own function gives, if it is a scalar that gradients can be taken of."""
+    name = getattr(loss, "__name__", "loss")
+    with told(UsageError, "RS114", f"the loss {name} raised"):
+        found: Any = loss(output, batch)
+    if isinstance(found, Tensor) and found.numel() == 1 and found.requires_grad:
+        return found.squeeze()
+    got = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    if isinstance(found, Tensor) and not found.requires_grad:
+        got = "a tensor that does not depend on the output"
+    raise UsageError(
+        "RS114",
+        f"the loss {name} gave {got}",
+        details=[("expected", "a scalar tensor computed from the output")],
+        remedies=[("Reduce it to one number", "return the mean or the sum, without .item() or .detach()")],
+    )
 
 
 def _own_loss(output: Any) -> Tensor | None:
@@ -102,6 +121,9 @@ def _supervised(kind: str, output: Tensor, batch: Batch) -> Tensor:
         raise UsageError(
             "RS112", f"--loss {kind} needs targets among the inputs, under one of the names {', '.join(TARGETS)}"
         )
+    if (kind == "mse" and target.shape != output.shape) or (kind == "ce" and target.shape != output.shape[:-1]):
+        shapes = [("output", str(tuple(output.shape))), ("targets", str(tuple(target.shape)))]
+        raise UsageError("RS112", f"--loss {kind}: the targets do not fit the output", details=shapes)
     if kind == "mse":
         return nn.functional.mse_loss(output.float(), target.float())
     return nn.functional.cross_entropy(output.float().flatten(0, -2), target.flatten())

@@ -172,7 +172,7 @@ output = _section(
         help="table (default), json, csv or md: for the screen, and for files whose suffix says nothing.",
     ),
     _option("--wide", is_flag=True, help="CSV: a column a measure."),
-    _option("-q", "--quiet", is_flag=True, help="No notes, no progress.", **_kept("quiet")),
+    _option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.", **_kept("quiet")),
     _option("-v", "--verbose", is_flag=True, help="All columns, whatever the width.", **_kept("verbose")),
     _option("--no-progress", is_flag=True, help="No progress bar.", **_kept("progress", invert=True)),
     _option(

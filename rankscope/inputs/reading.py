@@ -194,7 +194,10 @@ def _check_ids(name: str, ids: Tensor, where: str, rows: int) -> None:
             ("expected", f"0..{rows - 1}"),
             ("got", f"{int(ids.min())}..{int(ids.max())}, {int(outside.sum())} outside, the first at {list(place)}"),
         ],
-        remedies=[("Use the model's own tokenizer", "--text FILE --tokenizer DIR")],
+        remedies=[
+            ("Give ids in that range", f"--random '{name}=8x128:int64:0..{rows - 1}', or a file made for this model"),
+            ("Make ids of text", "--text FILE --tokenizer DIR, with the model's own tokenizer"),
+        ],
     )
 
 

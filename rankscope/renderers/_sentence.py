@@ -97,6 +97,9 @@ def _say_worst(depth: Depth) -> str:
     )
 
 
+EVEN = 0.95  # R² of a straight line from which on a fall is called exponential without reserve
+
+
 def _say_decay(depth: Depth) -> str:
     """The kind of decay with its numbers."""
     if depth.decay is None or depth.rate is None or depth.r2 is None:
@@ -105,7 +108,9 @@ def _say_decay(depth: Depth) -> str:
     words = {
         "none": "no steady decay over depth",
         "growing": f"they draw apart with depth, {factor}",
-        "exponential": f"the decay is exponential, {factor}",
+        "exponential": f"the decay is exponential, {factor}"
+        if depth.r2 >= EVEN
+        else f"they draw together unevenly, {factor}",
         "doubly_exponential": f"the decay is doubly exponential, exponent {depth.exponent or math.nan:.2g}",
     }[depth.decay]
     return f"{words}; {depth.reason}" if depth.reason else words

@@ -92,7 +92,20 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
         raise UsageError("RS343", f"no model was opened: expected a module or its name, got {spec!r:.80}")
     if options.weights and options.init_only:
         raise UsageError("RS338", f"{spec} was not opened: --weights and --init-only exclude each other")
-    return _open(os.fspath(spec), options, ())
+    return _unused(_open(os.fspath(spec), options, ()), options)
+
+
+def _unused(source: Source, options: LoadOptions) -> Source:
+    """The source with a note on flags that had nothing to act on."""
+    takes_weights = source.format in {"state dict", "safetensors"} or options.weights is not None
+    names = [("--arch", options.arch, source.format in {"state dict", "safetensors"})]
+    names.append(("--strip-prefix", options.strip_prefix, takes_weights))
+    notes = [
+        Note("RS345", f"{flag} was not used: {source.spec} brings its own architecture and weights")
+        for flag, value, used in names
+        if value is not None and not used
+    ]
+    return dataclasses.replace(source, notes=(*source.notes, *notes))
 
 
 def _open(text: str, options: LoadOptions, via: tuple[str, ...]) -> Source:

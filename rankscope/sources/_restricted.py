@@ -128,7 +128,9 @@ def _asks_for_code(wanted: set[str], file: BufferedReader, name: str, kind: Kind
     """The refusal of a file that names classes or functions beyond those of torch itself."""
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()
-    module, _, factory = next((n for n in sorted(wanted) if _is_users(n)), "yourmodule.Net").rpartition(".")
+    users = sorted(filter(_is_users, wanted)) or ["yourmodule.Net"]
+    module, _, factory = users[0].rpartition(".")
+    factory = factory if len(users) == 1 else "YourModel"  # which of several holds the others cannot be told
     target = f"yourfile.py:{factory}" if module == "__main__" else f"{module}:{factory}"
     details = [
         ("kind", f"{kind} holding pickled objects (sha256 {digest[:8]}…); nothing in it was run"),

@@ -239,3 +239,12 @@ def test_warnings_are_one_line_and_quiet_silences_them(body, capsys: pytest.Capt
     assert lines == ["warning: no gradient\ufffd[31m", "warning: something (UserWarning)"]
     assert body(warn, "-q") == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("words", "code"), [("--version", 0), ("probe no-such-file.pt", 3)])
+def test_a_stream_that_the_shell_closed_changes_no_exit_code(closed: str, words: str, code: int) -> None:
+    import subprocess
+
+    typed = f"{sys.executable} -m rankscope {words} {closed}"
+    assert subprocess.run(["sh", "-c", typed], capture_output=True, check=False).returncode == code

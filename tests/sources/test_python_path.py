@@ -256,3 +256,9 @@ def test_no_argument_is_asked_of_a_factory_with_defaults(here: Path) -> None:
         "from torch import nn\ndef make(*args, width=2, **rest): return nn.Linear(width, 2)\n"
     )
     assert open_model("more.py:make").model.in_features == 2
+
+
+def test_a_flag_that_has_nothing_to_act_on_is_told(here: Path) -> None:
+    source = open_model("mynets.py:make", LoadOptions(arch="mynets.py:make", strip_prefix="module."))
+    told = [note.text for note in source.notes if note.code == "RS345"]
+    assert [text.partition(" ")[0] for text in told] == ["--arch", "--strip-prefix"]
