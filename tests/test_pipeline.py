@@ -1,19 +1,15 @@
 """The main job on nets with known answers."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from nets import Attention, PreNorm, Shared, Stack, cnn, ids
 from torch import nn
 
 import rankscope
 from rankscope.errors import CaptureError, InputError, UsageError
 from rankscope.records import Report
-
-sys.path.insert(0, str(Path(__file__).parent / "capture"))
-from nets import Attention, PreNorm, Shared, Stack, cnn, ids
 
 
 def attention_only(depth=6, width=16, skip=True, seed=0):
