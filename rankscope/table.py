@@ -255,7 +255,7 @@ def ends(column: Column) -> Ends:
     several = last is not None and last.sequences > 1 and last.min is not None and last.max is not None
     low, high = (last.min, last.max) if last is not None and several else (None, None)
     first, *rest = numbers([known[0].value, None if last is None else last.value, low, high, known[-1].reference])
-    return Ends(first, rest[0] or "—", *rest[1:])
+    return Ends(first, rest[0] or "·", *rest[1:])
 
 
 def numbers(values: Sequence[float | None]) -> list[str]:

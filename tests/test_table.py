@@ -168,7 +168,7 @@ def test_headings_are_narrow() -> None:
 def test_an_undefined_end_of_a_curve_is_shown_as_such() -> None:
     rows = [block_row("mu_bar", 0, 0.9), block_row("mu_bar", 1, None, status="undefined", reason="non-finite values")]
     found = ends(columns(*rows)["mu_bar"])
-    assert (found.first, found.last, found.low) == ("0.900", "—", "")
+    assert (found.first, found.last, found.low) == ("0.900", "·", "")
 
 
 def test_ends_tell_the_range_over_several_sequences_only() -> None:

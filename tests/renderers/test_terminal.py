@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reports import HOSTILE, a_hostile_report, a_report, block_row, undefined_report
 from rich.cells import cell_len
@@ -183,6 +183,7 @@ def test_two_stacks_have_a_table_and_a_verdict_each() -> None:
     st.booleans(),
     st.text(max_size=30),
 )
+@example([-9.995e99, None], 1, False, "")
 def test_no_numbers_and_no_width_break_it(values: list[float | None], columns: int, unicode: bool, name: str) -> None:
     rows = tuple(
         replace(block_row("mu_bar_unit", k, value, min=None, max=None), layer=name, stack=name)
