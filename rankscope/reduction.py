@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -170,8 +171,9 @@ class Reduction:
             for request in requests:
                 self._cell(request, layer, parameter).tokens = tokens
             if finite.numbers:
-                solved = spectrum(finite.tokens, method=self._method, source_dtype=gradient.dtype)
-                self._collect(layer, requests, finite, gradient.dtype, _given(gradient_spectrum=solved), parameter)
+                solve = cache(partial(spectrum, finite.tokens, method=self._method, source_dtype=gradient.dtype))
+                material = partial(_solved, solve)
+                self._collect(layer, requests, finite, gradient.dtype, material, parameter)
 
     def _cell(
         self, request: Request, layer: Layer, parameter: str | None = None, dtype: torch.dtype | None = None
@@ -269,6 +271,11 @@ class Reduction:
 def _given(**needs: Any) -> Callable[[Request, str], Any]:
     """Needs that are at hand and the same for every request."""
     return lambda _request, need: needs[need]
+
+
+def _solved(solve: Callable[[], Spectrum], _request: Request, _need: str) -> Spectrum:
+    """A spectrum that is solved where it is first asked for, so that a failure is that of the rows that asked."""
+    return solve()
 
 
 def _without_zero_rows(group: Group, norms: Tensor) -> Iterator[Group]:

@@ -153,6 +153,16 @@ def test_a_measure_that_fails_is_an_error_row_and_the_others_stay(monkeypatch):
     assert "the solver gave up" in rank_row.reason
 
 
+def test_a_gradient_whose_spectrum_fails_is_an_error_row_too(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("the solver gave up")
+
+    monkeypatch.setattr("rankscope.reduction.spectrum", broken)
+    reduction = Reduction(resolve(["grad_condition"]))
+    reduction.weight_gradient(LAYER, "h.0.weight", torch.randn(4, 3), 8)
+    assert {(row.status, row.value) for row in reduction.rows()} == {("error", None)}
+
+
 def test_the_dominant_token_is_named_by_its_place_in_the_padded_sequence():
     tokens = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(5))
     tokens[1, 6] *= 100
