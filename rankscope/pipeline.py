@@ -18,7 +18,7 @@ from rankscope.capture.plan import Plan, plan
 from rankscope.capture.session import call, undisturbed
 from rankscope.capture.slicing import first_sequences
 from rankscope.capture.trace import Trace, trace
-from rankscope.depth import verdicts
+from rankscope.depth import Limits, verdicts
 from rankscope.errors import CaptureError, InputError, UsageError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.measures import resolve
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 Loss = Callable[[Any, Batch], Tensor]
 DOMINANT = 10.0  # a token this many times the median norm is named where raw and unit form disagree
-RANK_ONE = 0.3  # the limit of `thinning`: under it the raw tokens are near one direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +251,7 @@ def _dominance(run: Run, rows: Sequence[Row]) -> Iterator[Note]:
         unit = found.get((layer.stack, layer.index, "rank_one_residual_unit"))
         if layer.stack in told or stable is None or unit is None or dominant.ratio < DOMINANT:
             continue
-        if 1 - 1 / stable < RANK_ONE**2 <= unit**2:
+        if 1 - 1 / stable < Limits().thinning ** 2 <= unit**2:
             told.add(layer.stack)
             yield Note(
                 "RS530",

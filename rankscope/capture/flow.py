@@ -182,7 +182,7 @@ class Site:
 
     Of a sum: `skip` is the position of its skip operand, `kind` identity or projection, `bit` its bit in `Flow.sums`,
     `origin_call` the call in which its branch was made, `carried` the sums that its skip carries. Of an attention
-    call: `value` is the position of the values, `shape` their shape, `repeated` their shape before heads were repeated.
+    call: `repeated` is the shape of the values before heads were repeated.
     """
 
     steps: Steps
@@ -195,6 +195,4 @@ class Site:
     bit: int = 0
     origin_call: Call | None = None
     carried: int = 0
-    value: int | None = None
-    shape: torch.Size | None = None
     repeated: torch.Size | None = None

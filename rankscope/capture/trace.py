@@ -135,8 +135,8 @@ class Trace(TorchFunctionMode):
         hit = self._hits[where] = self._hits.get(where, -1) + 1
         site = Site(where, hit, self._stack[-1], name)
         if _attends(name, operands):
-            values, flow = operands[2 if name in WHOLE_ATTENTION else 1]
-            site.value, site.shape, site.repeated, site.origins = VALUES[name], values.shape, flow.repeated, flow.every
+            flow = operands[2 if name in WHOLE_ATTENTION else 1][1]
+            site.repeated, site.origins = flow.repeated, flow.every
             self.attention.append(site)
         branch = candidate(site, args, kwargs, self.flow) if name in SUMS and len(operands) > 1 else None
         if branch is None:
