@@ -110,6 +110,10 @@ model = _section(
     _option("--weights", type=_FILE, metavar="FILE", help="Weights for a factory, loaded strictly."),
     _option("--strip-prefix", metavar="TEXT", help="Take this off the names of the weights, such as 'module.'."),
     _option("--init-only", is_flag=True, help="Measure random weights, on purpose."),
+    _option("--allow", multiple=True, metavar="PATTERN", help="Your own classes in a pickle: 'mypkg.*'; repeatable."),
+    _option("--trust", is_flag=True, help="Run any code that the file holds while it is loaded."),
+    _option("--trust-sha256", metavar="HEX", help="The same, for the file of this checksum alone."),
+    _option("--verify", is_flag=True, help="Check every byte of an archive for damage first."),
 )
 inputs = _section(
     "Inputs",

@@ -16,11 +16,10 @@ import torch
 from torch import nn
 
 from rankscope.errors import LoadError, UsageError
+from rankscope.formats import Kind, format_of, refuse
 from rankscope.records import Note, Source
 from rankscope.registry import Registry
 from rankscope.sources._names import exists, no_such_file
-from rankscope.sources._refusals import refuse
-from rankscope.sources._sniff import Kind, format_of
 from rankscope.zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -34,14 +33,20 @@ class LoadOptions:
     """How a model is loaded; the names are those of the flags.
 
     `arch` (MOD:FACTORY or ``zoo:…``) gives the architecture of weights-only files; `weights` is a file for a factory;
-    `strip_prefix` is taken off the names of tensors; `init_only` leaves random weights; `aliases` come from
-    ``[tool.rankscope.models]``; `seed` is that of random weights.
+    `strip_prefix` is taken off the names of tensors; `init_only` leaves random weights; `allow` are patterns of the
+    user's own classes (``mypkg.*``, ``__main__.*=train.py``), which torch's restricted unpickler may build; `trust`
+    lets a file run code while it is loaded, `trust_sha256` one content alone; `verify` reads all of a file for damage
+    first; `aliases` come from ``[tool.rankscope.models]``; `seed` is that of random weights.
     """
 
     arch: str | None = None
     weights: Path | None = None
     strip_prefix: str | None = None
     init_only: bool = False
+    allow: tuple[str, ...] = ()
+    trust: bool = False
+    trust_sha256: str | None = None
+    verify: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 

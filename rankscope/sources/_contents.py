@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from rankscope.errors import LoadError
+from rankscope.formats import size
 from rankscope.records import display_name
-from rankscope.sources._refusals import size
 
 # Views that repeat few numbers, such as an expanded mask, are honest in small; a file may add 64 MiB by them.
 _EXPANDED = 2**26

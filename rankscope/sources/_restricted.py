@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankscope.errors import LoadError
+from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, size
 from rankscope.records import display_name
 from rankscope.sources import _contents
-from rankscope.sources._refusals import AGAIN, SAVE_WEIGHTS, size
-from rankscope.sources._sniff import Kind
 from rankscope.sources._stock import CALLS, called, stock
 
 if TYPE_CHECKING:

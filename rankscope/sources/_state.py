@@ -10,10 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from rankscope.errors import LoadError
+from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, format_of, refuse, size
 from rankscope.records import display_name
 from rankscope.sources import _restricted
-from rankscope.sources._refusals import AGAIN, SAVE_WEIGHTS, refuse, size
-from rankscope.sources._sniff import Kind, format_of
 from rankscope.sources._weights import listed
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from pathlib import Path
 from torch import nn
 
 from rankscope.errors import UsageError
+from rankscope.formats import Kind, format_of
 from rankscope.records import Source
 from rankscope.sources import FORMS, Form, LoadOptions, _restricted
 from rankscope.sources._arch import open_weights
 from rankscope.sources._finish import refuse_meta
 from rankscope.sources._names import shown
-from rankscope.sources._sniff import Kind, format_of
 from rankscope.sources._state import sha256, state_dict
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import LoadError
+from rankscope.formats import Kind
 from rankscope.records import Note, Source, display_name
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._arch import random_weights
 from rankscope.sources._finish import refuse_meta, seeded
 from rankscope.sources._hf_files import check_config, sha256_of, unlike_the_file, weight_files
 from rankscope.sources._names import no_such_file, shown
-from rankscope.sources._sniff import Kind
 from rankscope.sources._state import read
 from rankscope.sources._weights import listed
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rankscope.errors import LoadError, UsageError
+from rankscope.formats import Kind
 from rankscope.records import Source, display_name
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._arch import open_weights
-from rankscope.sources._sniff import Kind
 from rankscope.sources._state import read_safetensors
 
 # The key of the header under which rankscope's own checkpoints name their architecture.

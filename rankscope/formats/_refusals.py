@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rankscope.errors import LoadError
-from rankscope.sources._sniff import Kind
+from rankscope.formats._sniff import Kind
 
 if TYPE_CHECKING:
     from pathlib import Path

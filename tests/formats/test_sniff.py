@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from rankscope.errors import LoadError
+from rankscope.formats._refusals import _REFUSALS
 from rankscope.sources import Kind, format_of
-from rankscope.sources._refusals import _REFUSALS
 
 if TYPE_CHECKING:
     from pathlib import Path
