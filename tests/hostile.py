@@ -432,3 +432,6 @@ HF_CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "missing",
     ),
 }
+
+# name: maker; every file that no one should have to trust, over all forms
+FILES: dict[str, Callable[[Path], Path]] = {name: maker for name, (maker, _, _) in {**CASES, **HF_CASES}.items()}
