@@ -1,12 +1,13 @@
 """Formats: what a file is, told without torch and without running anything from it.
 
-`format_of` names the kind of a file by its content, `refuse` says why one that holds no model cannot be read, and what
-to do instead. What a file of a known kind holds is opened by `rankscope.sources`.
+`format_of` names the kind of a file by its content, `describe` says what is in it, and `refuse` why one that holds no
+model cannot be read, and what to do instead. What a file of a known kind holds is opened by `rankscope.sources`.
 """
 
 from __future__ import annotations
 
+from rankscope.formats._describe import Description, describe, sha256
 from rankscope.formats._refusals import AGAIN, SAVE_WEIGHTS, refuse, size
 from rankscope.formats._sniff import Kind, format_of
 
-__all__ = ["AGAIN", "SAVE_WEIGHTS", "Kind", "format_of", "refuse", "size"]
+__all__ = ["AGAIN", "SAVE_WEIGHTS", "Description", "Kind", "describe", "format_of", "refuse", "sha256", "size"]

@@ -139,6 +139,20 @@ def refuse(path: Path, name: str, kind: Kind) -> LoadError:
     )
 
 
+def refusal(path: Path, name: str, kind: Kind) -> LoadError | None:
+    """The error for a file, or None where its kind is read.
+
+    Args:
+        path: where the file is.
+        name: the file in the user's words.
+        kind: what it is.
+
+    Returns:
+        The error, which is not raised.
+    """
+    return refuse(path, name, kind) if kind in _REFUSALS else None
+
+
 def size(count: int) -> str:
     """A number of bytes for people, in powers of 1000.
 
