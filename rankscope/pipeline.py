@@ -70,14 +70,30 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
     Returns:
         The report.
 
-    Raises:
-        UsageError: an option is unknown.
-
     Example:
         >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
         >>> report = probe(torch.nn.TransformerEncoder(layer, 3), torch.randn(2, 8, 16), measures=["mu_bar"])
         >>> [row.layer for row in report.rows]
         ['layers.0.input', 'layers.0', 'layers.1', 'layers.2']
+    """
+    inputs, load, gathering, measuring = read_options(inputs, options)
+    source = open_model(model, load)
+    found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
+    return measure(source, found, measuring)
+
+
+def read_options(inputs: Any, options: dict[str, Any]) -> tuple[Any, LoadOptions, InputOptions, MeasureOptions]:
+    """Sort the keyword arguments of `probe` and `inspect`.
+
+    Args:
+        inputs: as `probe` takes them; a path or the name of a function becomes an option.
+        options: fields of the three records.
+
+    Returns:
+        What is left of the inputs, and the records.
+
+    Raises:
+        UsageError: an option is unknown.
     """
     if isinstance(inputs, str | Path) and not is_target(str(inputs)):
         options, inputs = {**options, "input": Path(inputs)}, None
@@ -100,9 +116,7 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
     load, gathering, measuring = (
         kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options}) for kind in kinds
     )
-    source = open_model(model, load)
-    found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
-    return measure(source, found, measuring)
+    return inputs, load, gathering, measuring
 
 
 def measure(
@@ -142,7 +156,7 @@ def measure(
             batch = to_model(given, device, dtype)
             if run is None:
                 first = batch
-                chosen, declared = _plan(model, batch, inputs.layout, options)
+                chosen, declared = planned(model, batch, inputs.layout, options)
                 run = Run(model, chosen, reduction, inputs.layout, declared, progress)
             run.batch(batch)
         if run is None or first is None:
@@ -190,10 +204,23 @@ def _loss(given: str | Loss) -> str | Loss:
     return found
 
 
-def _plan(
+def planned(
     model: nn.Module, batch: Batch, layout: str | None, options: MeasureOptions
 ) -> tuple[Plan, tuple[torch.Size, bool] | None]:
-    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis."""
+    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis.
+
+    Args:
+        model: the model, inside `undisturbed`.
+        batch: where the model is.
+        layout: the axes of the inputs, if the user gave them.
+        options: `layers` and `skip_layers` are used.
+
+    Returns:
+        The plan, and what the model's own mask says of the axes.
+
+    Raises:
+        CaptureError: the model is TorchScript, or does not run while it is watched.
+    """
     scripted = next((name for name, part in model.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
     if scripted is not None:
         raise CaptureError(
