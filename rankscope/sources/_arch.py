@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankscope.errors import LoadError
+from rankscope.formats import sha256
 from rankscope.records import Batch, Note, Source
 from rankscope.sources._finish import refuse_meta
 from rankscope.sources._names import shown
-from rankscope.sources._state import sha256
 from rankscope.sources._weights import fill, listed
 from rankscope.sources.python_path import make
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from rankscope.errors import LoadError
-from rankscope.sources._state import read, sha256
+from rankscope.formats import sha256
+from rankscope.sources._state import read
 from rankscope.sources._weights import fill, listed
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ import torch
 from safetensors import safe_open
 
 from rankscope.errors import LoadError
-from rankscope.formats import Kind, format_of, refuse
+from rankscope.formats import Kind, format_of, refuse, sha256
 from rankscope.records import display_name
-from rankscope.sources._state import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +20,6 @@ if TYPE_CHECKING:
 State = Mapping[str, torch.Tensor]
 # Where training loops keep the weights beside the state of the optimizer.
 _NESTED = ("model", "state_dict", "model_state", "model_state_dict", "net", "module", "params", "weights", "ema")
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path, name: str) -> State:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankscope.errors import LoadError
-from rankscope.formats import refuse
+from rankscope.formats import refuse, sha256
 from rankscope.records import Note
-from rankscope.sources._state import sha256
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,13 +7,13 @@ from pathlib import Path
 from torch import nn
 
 from rankscope.errors import UsageError
-from rankscope.formats import Kind, format_of
+from rankscope.formats import Kind, format_of, sha256
 from rankscope.records import Source
 from rankscope.sources import FORMS, Form, LoadOptions, _restricted
 from rankscope.sources._arch import open_weights
 from rankscope.sources._finish import refuse_meta
 from rankscope.sources._names import shown
-from rankscope.sources._state import sha256, state_dict
+from rankscope.sources._state import state_dict
 
 
 def open_checkpoint(spec: str, options: LoadOptions) -> Source:

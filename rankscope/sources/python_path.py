@@ -14,11 +14,11 @@ from typing import Any
 from torch import nn
 
 from rankscope.errors import LoadError
+from rankscope.formats import sha256
 from rankscope.records import Batch, Note, Source
 from rankscope.sources import FORMS, Form, LoadOptions, refuse_scripted
 from rankscope.sources._finish import load_weights, refuse_meta, seeded
 from rankscope.sources._names import exists, no_such_file, shown
-from rankscope.sources._state import sha256
 from rankscope.user_code import locate, told
 
 
