@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 from rankscope._version import __version__
 
 if TYPE_CHECKING:
+    from rankscope.inspection import inspect
     from rankscope.pipeline import probe
     from rankscope.records import Report
     from rankscope.renderers import load
 
-_PUBLIC = {"probe": "rankscope.pipeline", "Report": "rankscope.records", "load": "rankscope.renderers"}
+_PUBLIC = {
+    "Report": "rankscope.records",
+    "inspect": "rankscope.inspection",
+    "load": "rankscope.renderers",
+    "probe": "rankscope.pipeline",
+}
 
-__all__ = ["Report", "__version__", "load", "probe"]
+__all__ = ["Report", "__version__", "inspect", "load", "probe"]
 
 
 def __getattr__(name: str) -> Any:

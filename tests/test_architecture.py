@@ -26,7 +26,7 @@ LINES = (
     "capture interventions",
     "spectra",
     "measures",
-    "cells reduction placing run depth pipeline connectivity",
+    "cells reduction placing run depth pipeline inspection connectivity",
     "table certificate comparison requirements sweep",
     "renderers",
     "monitor config cli studies pytest_plugin",
