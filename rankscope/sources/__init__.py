@@ -25,6 +25,8 @@ from rankscope.zoo import ARCHITECTURES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rankscope.sources._state import State
+
 __all__ = ["FORMS", "Form", "Kind", "LoadOptions", "format_of", "open_model"]
 
 
@@ -57,7 +59,8 @@ class Form:
 
     `open` takes what the user typed; `prefix` names the form outright; `kinds` are the files it reads; `names` are bare
     names it knows; `claims` tells whether a text that is no path and no name is of this form; `weights` whether it
-    takes ``--weights``.
+    takes ``--weights``; `state` reads the tensors of a file of its kinds for ``--weights``: path, name in the user's
+    words and options go in, names to tensors and notes come out.
     """
 
     open: Callable[[str, LoadOptions], Source]
@@ -66,6 +69,7 @@ class Form:
     names: Callable[[], list[str]] = list
     claims: Callable[[str], bool] = str.isspace
     weights: bool = False
+    state: Callable[[Path, str, LoadOptions], tuple[State, tuple[Note, ...]]] | None = None
 
 
 FORMS: Registry[Form] = Registry("model form", "rankscope.sources")

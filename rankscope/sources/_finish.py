@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from rankscope.errors import LoadError
-from rankscope.formats import sha256
-from rankscope.sources._state import read
+from rankscope.formats import Kind, format_of, refuse, sha256
+from rankscope.sources import FORMS
 from rankscope.sources._weights import fill, listed
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from rankscope.records import Note
     from rankscope.sources import LoadOptions
 
 
@@ -42,19 +43,34 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def load_weights(model: nn.Module, options: LoadOptions) -> str:
+def load_weights(model: nn.Module, options: LoadOptions) -> tuple[str, tuple[Note, ...]]:
     """Load the file of ``--weights`` into a model.
 
     Args:
         model: the model that a factory made.
-        options: `weights` and `strip_prefix` are used.
+        options: `weights` and `strip_prefix` are used, and what the form of the file needs.
 
     Returns:
-        The SHA-256 of the file.
+        The SHA-256 of the file (of its ``.metadata`` for a directory), and what to know of how it was read.
+
+    Raises:
+        LoadError: the file is missing, refused, or does not fit.
     """
-    name = str(options.weights)
-    fill(model, read(Path(name), name), name, options.strip_prefix)
-    return sha256(Path(name))
+    path, name = Path(options.weights or ""), str(options.weights)
+    kind = format_of(path)
+    reader = next((form.state for form in FORMS.values() if form.state and kind in form.kinds), None)
+    if reader is None:
+        error = _no_weights_file(path, name) if kind is Kind.HF_DIRECTORY else refuse(path, name, kind)
+        raise error
+    state, notes = reader(path, name, options)
+    fill(model, state, name, options.strip_prefix)
+    return sha256(path / ".metadata" if path.is_dir() else path), notes
+
+
+def _no_weights_file(path: Path, name: str) -> LoadError:
+    """The error for a directory of a whole model where a file of weights is asked for."""
+    remedies = [("Name the file inside it", f"--weights {path / 'model.safetensors'}")]
+    return LoadError("RS316", f"{name} was not loaded: it is a directory, not a file of weights", remedies=remedies)
 
 
 def refuse_meta(model: nn.Module, name: str) -> nn.Module:

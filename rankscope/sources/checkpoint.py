@@ -8,12 +8,12 @@ from torch import nn
 
 from rankscope.errors import UsageError
 from rankscope.formats import Kind, format_of, sha256
-from rankscope.records import Source
+from rankscope.records import Note, Source
 from rankscope.sources import FORMS, Form, LoadOptions, _restricted
 from rankscope.sources._arch import open_weights
 from rankscope.sources._finish import refuse_meta
 from rankscope.sources._names import shown
-from rankscope.sources._state import state_dict
+from rankscope.sources._state import State, state_dict
 
 
 def open_checkpoint(spec: str, options: LoadOptions) -> Source:
@@ -38,4 +38,20 @@ def open_checkpoint(spec: str, options: LoadOptions) -> Source:
     return Source(refuse_meta(content, spec), shown(spec), "pickled module", sha256=sha256(path))
 
 
-FORMS.add("checkpoint", Form(open_checkpoint, kinds=frozenset({Kind.TORCH_ZIP, Kind.TORCH_LEGACY})))
+def read_state(path: Path, name: str, _: LoadOptions) -> tuple[State, tuple[Note, ...]]:
+    """The tensors of a file of torch.save, for ``--weights``.
+
+    Args:
+        path: the file.
+        name: the file in the user's words.
+
+    Returns:
+        Names to tensors, and what to know of how they were read.
+    """
+    return state_dict(_restricted.load(path, name, format_of(path)), name), ()
+
+
+FORMS.add(
+    "checkpoint",
+    Form(open_checkpoint, kinds=frozenset({Kind.TORCH_ZIP, Kind.TORCH_LEGACY}), state=read_state),
+)

@@ -61,7 +61,7 @@ def open_python(spec: str, options: LoadOptions) -> Source:
         note = Note("RS501", "weights are random: those of the factory, by request (--init-only)")
     notes: tuple[Note, ...] = (note,)
     if options.weights:
-        digest, notes = load_weights(model, options), ()
+        digest, notes = load_weights(model, options)
     return Source(
         refuse_meta(model, spec), f"{shown(left)}:{right}", "python", sha256=digest, example=example, notes=notes
     )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rankscope.errors import LoadError, UsageError
 from rankscope.formats import Kind
-from rankscope.records import Source, display_name
+from rankscope.records import Note, Source, display_name
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._arch import open_weights
-from rankscope.sources._state import read_safetensors
+from rankscope.sources._state import State, read_safetensors
 
 # The key of the header under which rankscope's own checkpoints name their architecture.
 SPEC_KEY = "rankscope.spec"
@@ -45,4 +45,17 @@ def open_safetensors(spec: str, options: LoadOptions) -> Source:
         ) from error
 
 
-FORMS.add("safetensors", Form(open_safetensors, kinds=frozenset({Kind.SAFETENSORS})))
+def read_state(path: Path, name: str, _: LoadOptions) -> tuple[State, tuple[Note, ...]]:
+    """The tensors of a safetensors file, for ``--weights``.
+
+    Args:
+        path: the file.
+        name: the file in the user's words.
+
+    Returns:
+        Names to tensors, and no notes.
+    """
+    return read_safetensors(path, name)[0], ()
+
+
+FORMS.add("safetensors", Form(open_safetensors, kinds=frozenset({Kind.SAFETENSORS}), state=read_state))

@@ -25,7 +25,7 @@ def open_zoo(spec: str, options: LoadOptions) -> Source:
     notes: tuple[Note, ...] = (random_weights(f"an architecture of the zoo, seed {own[1] if own else options.seed}"),)
     digest = None
     if options.weights:
-        digest, notes = load_weights(model, options), ()
+        digest, notes = load_weights(model, options)
     return Source(model, spec, "zoo", sha256=digest, notes=notes)
 
 
