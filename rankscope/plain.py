@@ -30,7 +30,12 @@ def build(kind: type[T], data: Mapping[str, Any]) -> T:
         Point(x=(1, 2))
     """
     known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+    return kind(**{k: _frozen(v) for k, v in data.items() if k in known})
+
+
+def _frozen(data: Any) -> Any:
+    """Lists, also those inside lists, as tuples."""
+    return tuple(map(_frozen, data)) if isinstance(data, list) else data
 
 
 def finite(data: Any) -> Any:

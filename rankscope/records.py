@@ -30,8 +30,8 @@ Site = Literal["block", "value", "attention", "gradient", "weight_gradient", "ja
 class Batch:
     """One call of the model.
 
-    `keep` maps the name of a mask among the arguments to a boolean tensor (batch, tokens) that is true at real tokens;
-    empty where every token is real.
+    `keep` maps the name of a mask among the arguments to a boolean tensor (batch, tokens), true at real tokens; empty
+    where every token is real.
     """
 
     args: tuple[Any, ...] = ()
@@ -43,8 +43,8 @@ class Batch:
 class Source:
     """A model and where it came from.
 
-    `spec` is what the user typed, without absolute paths; `format` the form it was recognised as; `example` the
-    inputs that came with it; `directory` where its tokenizer may lie.
+    `spec` is what the user typed, without absolute paths; `format` the form it was recognised as; `example` the inputs
+    that came with it; `directory` where its tokenizer may lie.
     """
 
     model: torch.nn.Module
@@ -101,8 +101,8 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One value of one measure at one place; `product` of the key fields is unique in a report."""
+class Keyed:
+    """What was measured and where; `key` is unique in a report."""
 
     stack: str
     layer_index: int
@@ -113,6 +113,17 @@ class Row:
     parameter: str | None
     measure: str
     version: int
+
+    @property
+    def key(self) -> tuple[str, int, str, str, int | None, str | None, str]:
+        """Stack, layer_index, site, scope, head, parameter, measure."""
+        return (self.stack, self.layer_index, self.site, self.scope, self.head, self.parameter, self.measure)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Keyed):
+    """One value of one measure at one place."""
+
     value: float | None
     min: float | None = None
     max: float | None = None
@@ -127,10 +138,15 @@ class Row:
     status: Status = "ok"
     reason: str | None = None
 
-    @property
-    def key(self) -> tuple[str, int, str, str, int | None, str | None, str]:
-        """Stack, layer_index, site, scope, head, parameter, measure."""
-        return (self.stack, self.layer_index, self.site, self.scope, self.head, self.parameter, self.measure)
+
+@dataclass(frozen=True, slots=True)
+class Vector(Keyed):
+    """Several numbers of one measure at one place, for each sequence or the one pool, each within `error`."""
+
+    samples: tuple[tuple[float, ...] | None, ...] = ()
+    error: float | None = None
+    status: Status = "ok"
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +195,7 @@ class Report:
     depth: tuple[Depth, ...] = ()
     coverage: Coverage = field(default_factory=Coverage)
     notes: tuple[Note, ...] = ()
+    spectra: tuple[Vector, ...] = ()
     created: str = ""
     rankscope: str = ""
     schema: str = SCHEMA
@@ -189,22 +206,8 @@ class Report:
         Returns:
             Nested dicts, lists, strings and finite numbers.
         """
-        order = (
-            "schema",
-            "rankscope",
-            "created",
-            "model",
-            "inputs",
-            "environment",
-            "layers",
-            "rows",
-            "depth",
-            "coverage",
-            "notes",
-        )
-        plain = dataclasses.asdict(self)
-        cleaned: dict[str, Any] = finite({name: plain[name] for name in order})
-        return cleaned
+        plain: dict[str, Any] = finite(dataclasses.asdict(self))
+        return {name: plain[name] for name in _FIRST} | plain
 
     def to_json(self) -> str:
         """The report as JSON text.
@@ -231,13 +234,12 @@ class Report:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise CannotMeasure("RS602", f"not a report: {error}") from error
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        if found != SCHEMA:
             raise CannotMeasure("RS603", f"not a report this version can read: schema {found!r}, expected {SCHEMA!r}")
+        data = {"spectra": [], **data}  # older reports have none
         try:
-            parts: dict[str, Any] = {
-                name: tuple(build(kind, item) for item in data[name]) for name, kind in _PARTS.items()
-            }
+            parts: dict[str, Any] = {n: tuple(build(kind, row) for row in data[n]) for n, kind in _PARTS.items()}
             coverage = build(Coverage, data["coverage"])
             rest = {name: data[name] for name in ("model", "inputs", "environment", "created", "rankscope", "schema")}
         except (KeyError, TypeError, AttributeError) as error:
@@ -272,13 +274,13 @@ class Report:
         return render_html(self)
 
     def __repr__(self) -> str:
-        measures = len({row.measure for row in self.rows})
         verdicts = ", ".join(f"{d.stack}: {d.verdict}" for d in self.depth if d.measure == "rank_one_residual_unit")
-        size = f"{len(self.layers)} layers, {measures} measures"
+        size = f"{len(self.layers)} layers, {len({row.measure for row in (*self.rows, *self.spectra)})} measures"
         return f"<Report {self.model.get('spec')!r}: {size}; {verdicts or 'no verdict'}>"
 
 
-_PARTS: dict[str, type] = {"layers": Layer, "rows": Row, "depth": Depth, "notes": Note}
+_PARTS: dict[str, type] = {"layers": Layer, "rows": Row, "spectra": Vector, "depth": Depth, "notes": Note}
+_FIRST = ("schema", "rankscope", "created", "model", "inputs", "environment", "layers")
 
 
 def display_name(text: str) -> str:
