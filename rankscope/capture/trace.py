@@ -37,6 +37,7 @@ from rankscope.capture.flow import (
 )
 from rankscope.capture.session import call
 from rankscope.capture.skips import candidate
+from rankscope.capture.wrappers import named_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -60,7 +61,7 @@ class Trace(TorchFunctionMode):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.names = {id(module): name for name, module in self.model.named_modules()}
+        self.names = {id(module): name for name, module in named_modules(self.model)}
         self._buffers = {id(buffer) for buffer in self.model.buffers()}
         self._flows: MutableMapping[Tensor, Flow] = WeakTensorKeyDictionary()
         self._hits: dict[Steps, int] = {}
@@ -216,7 +217,7 @@ def trace(model: nn.Module, batch: Batch) -> Trace:
     watched = Trace(model)
     handles = []
     try:
-        for module in model.modules():
+        for _, module in named_modules(model):
             handles.append(module.register_forward_pre_hook(watched.enter, with_kwargs=True))
             handles.append(module.register_forward_hook(watched.leave, with_kwargs=True))
         with torch.compiler.set_stance("force_eager"), watched:
