@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from rankscope.capture.plan import Place, Plan, ValuePlace
+    from rankscope.capture.places import Place, Plan, ValuePlace
     from rankscope.reduction import Reduction
 
 DECODER = ("decoder", "tgt")
@@ -124,12 +124,13 @@ class Run:
         self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
         self.reduction.activation(layer, tokens, keep, self.sequences)
 
-    def _values(self, place: ValuePlace, tensor: Tensor) -> None:
+    def _values(self, place: ValuePlace, tensor: Tensor, mixed: Tensor) -> None:
+        del mixed
         layer = place.layer
         self._valued.add(layer)
         try:
             tokens = self._tokens.get(layer.stack, self._where.tokens)
-            values = arrange_values(tensor.detach(), place.repeated, self._where, tokens)
+            values = arrange_values(tensor.detach(), place.repeated, self._where, tokens).transpose(1, 2).flatten(2)
             keep = self._keep(layer.stack, values.shape[0], values.shape[1])
         except Unmeasurable as reason:
             self.reduction.fail("value", layer, "undefined", str(reason))

@@ -17,7 +17,7 @@ from rankscope.records import Batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rankscope.capture.plan import Place, Plan
+    from rankscope.capture.places import Place, Plan
 
 
 @dataclass(frozen=True, slots=True)

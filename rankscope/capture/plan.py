@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rankscope.capture.attention import NO_ATTENTION, attention
 from rankscope.capture.blocks import stacks
+from rankscope.capture.places import Add, Place, Plan
 from rankscope.capture.skips import statuses
 from rankscope.errors import CaptureError
 from rankscope.records import Layer, Note, display_name
@@ -15,54 +16,12 @@ from rankscope.records import Layer, Note, display_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import torch
-    from torch import nn
-
-    from rankscope.capture.flow import Call, Steps
+    from rankscope.capture.flow import Call
     from rankscope.capture.trace import Trace
 
+__all__ = ["MODULES", "NO_ATTENTION", "Plan", "plan"]
+
 MODULES = "modules"  # the stack of a model without repeated blocks
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A module call to hook: its output, or with `entering` its input number `stream`."""
-
-    layer: Layer
-    module: nn.Module
-    module_name: str
-    call: int
-    entering: bool = False
-    stream: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ValuePlace:
-    """An attention call whose values belong to a layer; `repeated` is their shape before heads were repeated."""
-
-    layer: Layer
-    repeated: torch.Size | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure.
-
-    `values` are keyed by place in the user's code and how-manieth hit; `no_values` gives a reason for each other
-    layer, keyed by (stack, index); `skipped` the layers that are left out, with the reason.
-    """
-
-    places: tuple[Place, ...]
-    values: Mapping[tuple[Steps, int], ValuePlace]
-    no_values: Mapping[tuple[str, int], str]
-    names: Mapping[int, str]
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[Note, ...] = ()
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers, in order."""
-        return tuple(place.layer for place in self.places)
 
 
 def plan(trace: Trace, layers: Sequence[str] = (), skip_layers: Sequence[str] = ()) -> Plan:
@@ -103,8 +62,18 @@ def plan(trace: Trace, layers: Sequence[str] = (), skip_layers: Sequence[str] = 
             remedies=[("Choose layers", "--layers GLOB; `rankscope probe MODEL --layers '*'` measures every module")],
         )
     notes += _without_adds(trace, blocks)
-    values, no_values = _values(trace, blocks)
-    return Plan(tuple(places), values, no_values, trace.names, skipped, tuple(notes))
+    seen = attention(trace, blocks)
+    return Plan(
+        places=tuple(places),
+        values=seen.values,
+        no_values=seen.no_values,
+        names=trace.names,
+        skipped=skipped,
+        notes=tuple(notes),
+        attention=seen.attention,
+        no_attention=seen.no_attention,
+        adds=_adds(trace, blocks),
+    )
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:
@@ -180,28 +149,19 @@ def _without_adds(trace: Trace, blocks: Mapping[Call, Layer]) -> list[Note]:
     return [Note("RS424", f"{stack}: no residual add was recognised in its blocks") for stack in bare]
 
 
-def _values(
-    trace: Trace, blocks: Mapping[Call, Layer]
-) -> tuple[dict[tuple[Steps, int], ValuePlace], dict[tuple[str, int], str]]:
-    """The one self-attention call of each layer, or the reason why its values are undefined."""
-    nested = any(site.call.inside(blocks) for site in trace.attention)
-    found: dict[Layer, list[tuple[tuple[Steps, int], ValuePlace]]] = {layer: [] for layer in blocks.values()}
-    for site in trace.attention:
-        if nested:
-            block = site.call.inside(blocks)
-        else:  # each block is a residual module that follows its attention
-            block = min((c for c in blocks if c.number > site.call.number), key=lambda c: c.number, default=None)
-        if block is None or (nested and not site.origins & block.stream):
-            continue  # outside every block, or cross-attention
-        layer = blocks[block]
-        found[layer].append(((site.steps, site.hit), ValuePlace(layer, site.repeated)))
-    values = dict(places[0] for places in found.values() if len(places) == 1)
-    reasons = {
-        (layer.stack, layer.index): f"{len(places)} attention calls in one block" if places else NO_ATTENTION
-        for layer, places in found.items()
-        if len(places) != 1
-    }
-    return values, reasons
-
-
-NO_ATTENTION = "no attention call was seen in this block"
+def _adds(trace: Trace, blocks: Mapping[Call, Layer]) -> tuple[Add, ...]:
+    """Every sum that may be a residual add, in the order of their running."""
+    return tuple(
+        Add(
+            layer=blocks[block] if block else None,
+            module=display_name(site.call.name),
+            operation=site.operation,
+            kind=site.kind,
+            status=status,
+            skip=site.skip,
+            norm=None,
+            steps=site.steps,
+            hit=site.hit,
+        )
+        for site, (status, block) in reversed(statuses(trace, blocks).items())
+    )

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rankscope.capture.attention import ReadValues
 from rankscope.capture.flow import tensors
+from rankscope.capture.reading import Read
 from rankscope.errors import CaptureError
 from rankscope.inputs.arguments import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from rankscope.capture.plan import Place, Plan, ValuePlace
+    from rankscope.capture.maps import AttentionMaps
+    from rankscope.capture.places import AttentionPlace, Place, Plan, ValuePlace
     from rankscope.records import Batch
 
 
@@ -63,7 +64,8 @@ def forward(
     batch: Batch,
     plan: Plan,
     observe: Callable[[Place, Tensor], None],
-    observe_values: Callable[[ValuePlace, Tensor], None] | None = None,
+    observe_values: Callable[[ValuePlace, Tensor, Tensor], None] | None = None,
+    observe_attention: Callable[[AttentionPlace, AttentionMaps], None] | None = None,
 ) -> Any:
     """Run one batch with a hook at every place of the plan; the hooks are gone afterwards, whatever happened.
 
@@ -72,7 +74,9 @@ def forward(
         batch: the arguments of the call.
         plan: the places.
         observe: receives each place and its activation, inside the hook.
-        observe_values: receives the values of attention; None where no measure asks for them.
+        observe_values: receives V_n and V'_n, what attention gets of it, as (batch, heads, tokens, width) or as the
+            model has it; the same tensor where nothing is mixed. None where no measure asks for values.
+        observe_attention: receives the maps of each attention call; None where no measure asks for them.
 
     Returns:
         What the model returned.
@@ -86,8 +90,8 @@ def forward(
             watch = _Watch(places, observe)
             handles.append(module.register_forward_pre_hook(watch.enter, with_kwargs=True))
             handles.append(module.register_forward_hook(watch.leave))
-        values = ReadValues(plan, observe_values) if observe_values and plan.values else contextlib.nullcontext()
-        with values:
+        wanted = (observe_values and plan.values) or (observe_attention and plan.attention)
+        with Read(plan, observe_values, observe_attention) if wanted else contextlib.nullcontext():
             return call(model, batch)
     finally:
         for handle in handles:

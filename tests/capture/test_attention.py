@@ -18,8 +18,10 @@ def values_of(model, batch):
     with torch.no_grad(), undisturbed(model):
         found = plan(trace(model, batch))
 
-        def keep(place, tensor):
-            seen[place.layer.index] = arrange_values(tensor, place.repeated, where, None).clone()
+        def keep(place, tensor, mixed):
+            assert tensor is mixed
+            values = arrange_values(tensor, place.repeated, where, None)
+            seen[place.layer.index] = values.transpose(1, 2).flatten(2).clone()
 
         first = batch.args[0]
         where = Axes(first.shape[0], None, None)
@@ -69,7 +71,7 @@ def test_repeated_heads_are_taken_once():
     kv = torch.randn(2, 2, 7, 4)
     repeated = kv[:, :, None].expand(2, 2, 3, 7, 4).reshape(2, 6, 7, 4)
     once = arrange_values(repeated, torch.Size([2, 2, 1, 7, 4]), Axes(2, 7, None), 7)
-    assert torch.equal(once, kv.transpose(1, 2).flatten(2))
+    assert torch.equal(once, kv)
 
 
 def test_other_tokens_than_the_blocks_are_refused():

@@ -1,0 +1,109 @@
+"""Places: the words of a plan, which says where the later forward passes of a model are measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import nn
+
+    from rankscope.capture.flow import Steps
+    from rankscope.capture.skips import Status
+    from rankscope.records import Layer, Note
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A module call to hook: its output, or with `entering` its input number `stream`."""
+
+    layer: Layer
+    module: nn.Module
+    module_name: str
+    call: int
+    entering: bool = False
+    stream: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One floating operand, by its number, of one operation."""
+
+    steps: Steps
+    hit: int
+    operand: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePlace:
+    """An operation whose operand number `operand` is the values of a layer.
+
+    `how` says in short how they are seen; `repeated` is their shape before heads were repeated; `order` the order of
+    axes that brings them to (batch, heads, tokens, width); `own` the term V_n of the sum V'_n that attention gets,
+    where the model mixes it with earlier values.
+    """
+
+    layer: Layer
+    repeated: torch.Size | None
+    how: str
+    operand: int = 0
+    order: tuple[int, ...] | None = None
+    own: Term | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlace:
+    """An attention call of a layer, whose map can be seen; in `cross` attention the keys are not of its own stream."""
+
+    layer: Layer
+    kind: Literal["self", "cross"]
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """A sum that may be a residual add: where it runs, and what it is.
+
+    `operation` is the torch function, `skip` the position of its skip operand; `kind`, `status` as in `skips`; `norm`
+    says where its stack normalises, where that is known.
+    """
+
+    layer: Layer | None
+    module: str
+    operation: str
+    kind: str
+    status: Status
+    skip: int | None
+    norm: Literal["pre", "post", "sandwich"] | None
+    steps: Steps
+    hit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure.
+
+    `values` and `attention` are keyed by place in the user's code and how-manieth hit; `value_modules` are modules
+    whose output, or input, is the values of a layer without attention call: their key is the name of the module and
+    the number of its call. `no_values` and `no_attention` give a reason for each other layer, keyed by (stack, index);
+    `skipped` the layers that are left out, with the reason; `adds` every sum that may be a residual add.
+    """
+
+    places: tuple[Place, ...]
+    values: Mapping[tuple[Steps, int], ValuePlace]
+    no_values: Mapping[tuple[str, int], str]
+    names: Mapping[int, str]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+    attention: Mapping[tuple[Steps, int], AttentionPlace] = field(default_factory=dict)
+    no_attention: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    adds: tuple[Add, ...] = ()
+    value_modules: tuple[Place, ...] = ()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order."""
+        return tuple(place.layer for place in self.places)
