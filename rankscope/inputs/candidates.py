@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
+from rankscope.inputs.configured import SECOND, SIDES, configured
 from rankscope.inputs.lengths import longer, shorter
 from rankscope.inputs.masks import SENSE
 from rankscope.inputs.mlp import is_mlp
 from rankscope.inputs.random import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from rankscope.inputs.arguments import Parameters
 
 SEQUENCES = 2  # of a dry run: one would be squeezed away by some models
 TOKENS = 128  # of an inferred sequence
-SIDES = (64, 32, 28, 224, 96, 48, 128, 256, 299, 384, 512)  # of an image; 64 leaves tokens after four halvings
-SAMPLES = (128, 256, 512, 1024, 4096, 16_000)  # along a one-dimensional convolution; the last is a second of speech
+SAMPLES = (128, 256, 512, 1024, 4096, SECOND)  # along a one-dimensional convolution
 DEPTHS = (16, 32, 8, 64)  # of a volume
 WIDTHS = 4  # different widths of linear maps that are tried
 
@@ -81,7 +80,9 @@ def candidates(model: nn.Module, known: Parameters, tokens: int) -> Iterator[Can
         >>> str(next(candidates(model, parameters(model), 128)).specs[0])
         'input=2x128:int64'
     """
-    yield from _configured(model, known, tokens)
+    lengths = (tokens, *shorter(model, tokens), *longer(model, tokens))
+    for specs, layout in configured(model, known, SEQUENCES, lengths):
+        yield Candidate(specs, layout=layout)
     widths: set[tuple[str, int]] = set()
     for module in model.modules():
         kind, width = _kind(module)
@@ -90,7 +91,7 @@ def candidates(model: nn.Module, known: Parameters, tokens: int) -> Iterator[Can
         if kind != "matrix" and any(seen == kind for seen, _ in widths):
             continue
         widths.add((kind, width))
-        yield from _of(kind, width, model, known, tokens)
+        yield from _of(kind, width, model, known, lengths)
 
 
 def _kind(module: nn.Module) -> tuple[str, int]:
@@ -106,10 +107,9 @@ def _kind(module: nn.Module) -> tuple[str, int]:
     return ("matrix", module.in_features) if isinstance(module, nn.Linear) else ("", 0)
 
 
-def _of(kind: str, width: int, model: nn.Module, known: Parameters, tokens: int) -> Iterator[Candidate]:
+def _of(kind: str, width: int, model: nn.Module, known: Parameters, lengths: tuple[int, ...]) -> Iterator[Candidate]:
     """The candidates of one module."""
-    lengths = (tokens, *shorter(model, tokens), *longer(model, tokens))
-    b = SEQUENCES
+    b, tokens = SEQUENCES, lengths[0]
     if kind == "ids":
         yield from (_all(known, (b, length), "int64") for length in lengths)
     elif kind.startswith("grid"):
@@ -137,54 +137,3 @@ def _mask(name: str, shape: tuple[int, ...]) -> Spec | None:
     if name not in SENSE:
         return None
     return Spec(name, shape, "int64", 1, 1) if SENSE[name] == "keep" else Spec(name, shape, "bool", 0, 0)
-
-
-def _configured(model: nn.Module, known: Parameters, tokens: int) -> Iterator[Candidate]:
-    """What the configuration of a transformers model, or of one like it, says of its inputs."""
-    config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
-    if main not in known.names:
-        return
-    lengths = (tokens, *shorter(model, tokens), *longer(model, tokens))
-    decoder = ["decoder_input_ids"] if getattr(config, "is_encoder_decoder", False) else []
-    texts = [name for name in ("input_ids", *decoder) if name in known.names]
-    grids = {name: list(_grids(name, config)) for name in ("pixel_values", "input_values", "input_features")}
-    if main == "input_ids":
-        yield from (Candidate(_ids(texts, length)) for length in lengths)
-        others = [name for name in grids if name in known.names]
-        shapes: Iterable[Any] = product(lengths, *(grids[name][:1] for name in others))
-        yield from (_both(texts, length, dict(zip(others, rest, strict=True))) for length, *rest in shapes if others)
-    elif main in grids:
-        read = [name for name in decoder if name in known.names]
-        pairs = product(grids[main], lengths if read else [0])
-        yield from (_both(read, length, {main: shape}) for shape, length in pairs)
-
-
-def _ids(names: Iterable[str], length: int) -> tuple[Spec, ...]:
-    return tuple(Spec(name, (SEQUENCES, length), "int64") for name in names)
-
-
-def _both(texts: list[str], length: int, grids: dict[str, tuple[int, ...]]) -> Candidate:
-    """Numbers and ids together; waves of sound are (batch, samples), not one matrix."""
-    specs = tuple(Spec(name, (SEQUENCES, *shape)) for name, shape in grids.items())
-    return Candidate((*specs, *_ids(texts, length)), layout="btd" if len(specs[0].shape) == 2 else None)
-
-
-def _grids(name: str, config: Any) -> Iterator[tuple[int, ...]]:
-    """Shapes of one image, wave or spectrogram."""
-    if name == "pixel_values":
-        size = _setting(config, "image_size")
-        sides = tuple(size.values()) if isinstance(size, dict) else size if isinstance(size, list | tuple) else None
-        channels = _setting(config, "num_channels") or 3
-        known = [sides[:2]] if sides else [(size, size)] if isinstance(size, int) else []
-        yield from ((channels, *pair) for pair in (*known, *((side, side) for side in SIDES)))
-    elif name == "input_values":
-        yield (SAMPLES[-1],)
-    elif bins := _setting(config, "num_mel_bins"):
-        frames = 2 * (_setting(config, "max_source_positions") or TOKENS)  # halved by the second convolution
-        yield from ((bins, frames), (frames, bins))
-
-
-def _setting(config: Any, name: str) -> Any:
-    """A setting of a configuration, or of the first part of it that has one."""
-    parts = [value for value in getattr(config, "__dict__", {}).values() if hasattr(value, "__dict__")]
-    return next((value for part in (config, *parts) if (value := getattr(part, name, None)) is not None), None)

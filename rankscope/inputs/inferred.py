@@ -13,6 +13,7 @@ from rankscope.errors import InputError
 from rankscope.inputs.arguments import Parameters, as_call, parameters
 from rankscope.inputs.batches import assemble
 from rankscope.inputs.candidates import TOKENS, Candidate, candidates
+from rankscope.inputs.configured import vocabulary
 from rankscope.inputs.dry_run import DryRun, dry_run
 from rankscope.inputs.mlp import rows_apart
 from rankscope.inputs.random import Spec, draw
@@ -72,19 +73,21 @@ def _attempt(
         seen = _run(model, known, candidate.specs)
     if not seen.runs or (candidate.layout == "bd" and layout is None and not _rows_apart(model, known, candidate)):
         return None, seen
-    found = _ranged(candidate, seen)
+    found = _ranged(model, candidate, seen)
     if found is not None and found != candidate:
         seen = _run(model, known, found.specs)  # a model may treat ids 0 and 1 as padding
     return (found if seen.runs else None), seen
 
 
-def _ranged(candidate: Candidate, seen: DryRun) -> Candidate | None:
+def _ranged(model: nn.Module, candidate: Candidate, seen: DryRun) -> Candidate | None:
     """The candidate with the ranges of its ids; None where they were looked up nowhere, and so are not wanted."""
     names = [spec.name for spec in candidate.specs if spec.whole and spec.low is None]
     lookups = seen.embeddings()
-    if names and names[0] not in lookups:
+    known = {name: lookups[name].rows if name in lookups else vocabulary(model, name) for name in names}
+    first = known[names[0]] if names else 0
+    if first is None:
         return None
-    rows = {name: lookups.get(name, lookups[names[0]]).rows for name in names}
+    rows = {name: own or first for name, own in known.items()}
     specs = (replace(s, low=0, high=rows[s.name] - 1) if s.name in rows else s for s in candidate.specs)
     return replace(candidate, specs=tuple(specs))
 

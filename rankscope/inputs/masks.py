@@ -37,7 +37,13 @@ SENSE = {
     "encoder_padding_mask": "drop",
 }
 EITHER = ("mask", "padding_mask", "pad_mask", "token_mask", "src_mask")
-OTHERS = ("memory_key_padding_mask", "encoder_attention_mask", "bool_masked_pos", "global_attention_mask")
+OTHERS = (
+    "memory_key_padding_mask",
+    "encoder_attention_mask",
+    "bool_masked_pos",
+    "global_attention_mask",
+    "past_observed_mask",
+)
 ADDED = -1e4  # the mildest number in use for "drop" in a mask that is added to scores: what float16 could hold
 
 

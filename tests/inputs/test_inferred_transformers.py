@@ -47,6 +47,18 @@ MODELS = {
     "ViT": {k: v for k, v in SIZE.items() if "token" not in k and k != "vocab_size"}
     | {"image_size": 30, "patch_size": 6},
     "Whisper": SEQ2SEQ | {"max_source_positions": 50, "num_mel_bins": 20},
+    "Speech2Text": SEQ2SEQ | {"input_feat_per_channel": 20, "num_conv_layers": 2, "conv_channels": 16},
+    "XLNet": {"vocab_size": 99, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
+    "Longformer": SIZE | {"attention_window": 48},
+    "Canine": {k: v for k, v in SIZE.items() if k != "vocab_size"} | {"num_hash_buckets": 128},
+    "TimeSeriesTransformer": {"prediction_length": 8, "context_length": 16, "lags_sequence": [1, 5]}
+    | {"num_time_features": 3, "input_size": 2, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1},
+    "PatchTST": {"context_length": 64, "patch_length": 8, "num_input_channels": 3, "d_model": 32}
+    | {"num_hidden_layers": 2, "ffn_dim": 32},
+    "VideoMAE": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    | {"image_size": 16, "patch_size": 8, "num_frames": 4},
+    "AST": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    | {"max_length": 64, "num_mel_bins": 32},
 }
 IDS = "input_ids=8x128:int64:0..98"
 
@@ -70,6 +82,20 @@ def build(name: str, **changes: object) -> torch.nn.Module:
         ("Bart", "input_ids=8x64:int64:0..98, decoder_input_ids=8x64:int64:0..98"),
         ("ViT", "pixel_values=8x3x30x30"),
         ("Whisper", "input_features=8x20x100, decoder_input_ids=8x128:int64:0..98"),
+        ("Speech2Text", f"input_features=8x512x20, decoder_{IDS}"),
+        ("XLNet", IDS),  # transposed, before an embedding sees them
+        ("Longformer", IDS),  # padded, before an embedding sees them
+        ("Canine", "input_ids=8x128:int64:0..255"),  # characters, hashed
+        (
+            "TimeSeriesTransformer",
+            (
+                "past_values=8x21x2, past_time_features=8x21x3, past_observed_mask=8x21x2:float32:1..1, "
+                "future_values=8x8x2, future_time_features=8x8x3"
+            ),
+        ),
+        ("PatchTST", "past_values=8x64x3"),
+        ("VideoMAE", "pixel_values=8x4x3x16x16"),
+        ("AST", "input_values=8x64x32"),
     ],
 )
 def test_inferred(name: str, expected: str) -> None:
