@@ -9,7 +9,8 @@ import torch
 
 from rankscope.capture.attention import arrange_values
 from rankscope.capture.gradients import gradients
-from rankscope.capture.layout import Axes, Declared, Unmeasurable, arrange, axes
+from rankscope.capture.layout import Axes, Declared, Unmeasurable, axes, read
+from rankscope.capture.maps import arrange_maps
 from rankscope.capture.session import forward
 from rankscope.capture.slicing import first_sequences
 from rankscope.errors import CaptureError, UsageError
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from rankscope.capture.places import Place, Plan, ValuePlace
+    from rankscope.capture.maps import AttentionMaps
+    from rankscope.capture.places import AttentionPlace, Place, Plan, ValuePlace
     from rankscope.reduction import Reduction
 
 DECODER = ("decoder", "tgt")
@@ -55,9 +57,10 @@ class Run:
         self.notes: list[Note] = []
         self._model, self._layout, self._declared, self._progress = model, layout, declared, progress
         self._batch, self._where = Batch(), Axes(0, None, None)
-        self._first_values: dict[str, Tensor] = {}  # of this batch, by stack, and so the tokens of its layers
+        self._first_values: dict[str, Tensor | None] = {}  # of this batch, by stack, and so the tokens of its layers
         self._tokens: dict[str, int] = {}
         self._valued: set[Layer] = set()
+        self._attended: set[Layer] = set()
         self._seen = self._batches = 0
         self._decoders = {layer.stack for layer in plan.layers if "decoder" in layer.stack}
 
@@ -66,8 +69,9 @@ class Run:
         self._enter(batch)
         self._seen, self._tokens = 0, {}
         observe_values = self._values if self.reduction.wants("value") else None
+        observe_attention = self._attention if self.reduction.wants("attention") else None
         with torch.no_grad():
-            forward(self._model, batch, self.plan, self._activation, observe_values)
+            forward(self._model, batch, self.plan, self._activation, observe_values, observe_attention)
         self._first_values = {}
         self.sequences += self._where.batch
         self._batches += 1
@@ -91,9 +95,16 @@ class Run:
         for layer in self.plan.layers:
             if layer not in self.shapes and layer not in self.unread:
                 self.reduction.fail("block", layer, "skipped", "it did not run")
-            reason = self.plan.no_values.get((layer.stack, layer.index))
-            if layer.index and layer not in self._valued:
-                self.reduction.fail("value", layer, "undefined", reason or "its attention call did not run")
+            if layer.index:
+                self._say_missing(layer)
+
+    def _say_missing(self, layer: Layer) -> None:
+        """Why a layer gave no values or no attention map."""
+        key, idle = (layer.stack, layer.index), "its attention call did not run"
+        if layer not in self._valued:
+            self.reduction.fail("value", layer, "undefined", self.plan.no_values.get(key, idle))
+        if layer not in self._attended:
+            self.reduction.fail("attention", layer, "undefined", self.plan.no_attention.get(key, idle))
 
     def _enter(self, batch: Batch) -> None:
         self._batch = batch
@@ -108,8 +119,7 @@ class Run:
         if self._progress:
             self._progress(f"batch {self._batches + 1}: {layer.name}", self._seen, len(self.plan.places))
         try:
-            tokens = arrange(tensor.detach(), place.module, self._where)
-            keep = self._keep(layer.stack, tokens.shape[0], tokens.shape[1])
+            tokens, keep = self._read(tensor.detach(), place)
         except Unmeasurable as reason:
             self.unread[layer] = str(reason)
             self.reduction.fail("block", layer, "undefined", str(reason))
@@ -124,27 +134,57 @@ class Run:
         self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
         self.reduction.activation(layer, tokens, keep, self.sequences)
 
-    def _values(self, place: ValuePlace, tensor: Tensor, mixed: Tensor) -> None:
-        del mixed
+    def _values(self, place: ValuePlace, value: Tensor, mixed: Tensor) -> None:
         layer = place.layer
         self._valued.add(layer)
         try:
             tokens = self._tokens.get(layer.stack, self._where.tokens)
-            values = arrange_values(tensor.detach(), place.repeated, self._where, tokens).transpose(1, 2).flatten(2)
-            keep = self._keep(layer.stack, values.shape[0], values.shape[1])
+            values = arrange_values(value.detach(), place.repeated, self._where, tokens)
+            entering = values if mixed is value else arrange_values(mixed.detach(), None, self._where, tokens)
+            keep = self._keep(layer.stack, values.shape[0], values.shape[2])
         except Unmeasurable as reason:
+            self._first_values.setdefault(layer.stack, None)
             self.reduction.fail("value", layer, "undefined", str(reason))
             return
         first = self._first_values.setdefault(layer.stack, values)
-        self.reduction.values(layer, values, first, keep, self.sequences)
+        found = {"value": values, "mixed_value": entering, "first_value": first}
+        self.reduction.values(layer, found, keep, self.sequences)
+
+    def _attention(self, place: AttentionPlace, maps: AttentionMaps) -> None:
+        layer, parameter = place.layer, "cross" if place.kind == "cross" else None
+        self._attended.add(layer)
+        try:
+            tokens = self._tokens.get(layer.stack, self._where.tokens)
+            arranged = arrange_maps(maps, self._where, tokens, place.kind)
+            queries = self._keep(layer.stack, len(arranged), arranged.queries)
+            keys = self._keep_keys(layer.stack, len(arranged), arranged.keys) if parameter else queries
+            self.reduction.attention(layer, arranged, (queries, keys), self.sequences, parameter)
+        except Unmeasurable as reason:
+            self.reduction.fail("attention", layer, "undefined", str(reason), parameter)
+        except Exception as error:  # the maps are recomputed here: a failure of that is not one of the model
+            self.reduction.fail("attention", layer, "error", f"{type(error).__name__}: {error}", parameter)
+
+    def _read(self, tensor: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+        """What a layer gave, or a gradient of it, as tokens (batch, tokens, width) with a mask of the real ones."""
+        tokens, keep = read(tensor, place.module, self._where)
+        if keep is None:
+            keep = self._keep(place.layer.stack, tokens.shape[0], tokens.shape[1])
+        return tokens, keep
 
     def _keep(self, stack: str, sequences: int, tokens: int) -> Tensor | None:
         """The padding mask of a stack; a decoder has its own."""
+        return self._mask(stack in self._decoders, sequences, tokens)
+
+    def _keep_keys(self, stack: str, sequences: int, tokens: int) -> Tensor | None:
+        """The padding mask of what cross-attention of a stack looks at: of a decoder's, the encoder's."""
+        return self._mask(stack not in self._decoders, sequences, tokens)
+
+    def _mask(self, decoder: bool, sequences: int, tokens: int) -> Tensor | None:
+        """The mask of the decoder's or of the other tokens."""
         masks = dict(self._batch.keep)
-        if self._decoders and self._decoders != {layer.stack for layer in self.plan.layers}:
-            masks = {
-                name: mask for name, mask in masks.items() if name.startswith(DECODER) == (stack in self._decoders)
-            }
+        mixed = self._decoders and self._decoders != {layer.stack for layer in self.plan.layers}
+        if mixed or any(name.startswith(DECODER) for name in masks):
+            masks = {name: mask for name, mask in masks.items() if name.startswith(DECODER) == decoder}
         padded = {name: mask for name, mask in masks.items() if not bool(mask.all())}
         if not padded:
             return None
@@ -168,11 +208,13 @@ class Run:
             return self._no_gradients("undefined", error.headline)
         except torch.OutOfMemoryError:
             return self._no_gradients("skipped", "the backward pass ran out of memory")
+        except Unmeasurable as unmeasurable:
+            return self._no_gradients("undefined", str(unmeasurable))
         except (CaptureError, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
             text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
             return self._no_gradients("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
         self._enter(chosen)
-        tokens = self._reduce_gradients(found.activations)
+        tokens = self._reduce_gradients(found.activations) or self._real_tokens()
         uses = Counter(place.module for place in self.plan.places if not place.entering)
         for (place, parameter), gradient in found.weights.items():
             if gradient is None:
@@ -197,25 +239,30 @@ class Run:
         tokens = self._where.tokens or (self.tokens // max(1, self.sequences)) or limit
         return max(1, limit // tokens)
 
+    def _real_tokens(self) -> int:
+        """The real tokens of the batch, as far as its arguments tell."""
+        mask = next(iter(self._batch.keep.values()), None)
+        return self._where.batch * (self._where.tokens or 1) if mask is None else int(mask.sum())
+
     def _reduce_gradients(self, activations: dict[Place, Tensor | None]) -> int:
         """Reduce ∂L/∂Y(k) of every place; the number of real tokens that it is over."""
         seen = 0
-        last: dict[str, tuple[Place, Tensor]] = {}
-        for place, gradient in activations.items():
-            if gradient is not None:
-                last[place.layer.stack] = (place, gradient)
+        real: dict[Layer, Tensor] = {}
         for place, gradient in activations.items():
             layer = place.layer
             if gradient is None:
-                self.reduction.fail("gradient", layer, "undefined", "the loss does not depend on this layer")
+                why = self.unread.get(layer, "the loss does not depend on this layer")
+                self.reduction.fail("gradient", layer, "undefined", why)
                 continue
             try:
-                tokens = arrange(gradient, place.module, self._where)
-                final = arrange(last[layer.stack][1], last[layer.stack][0].module, self._where)
-                keep = self._keep(layer.stack, tokens.shape[0], tokens.shape[1])
+                tokens, keep = self._read(gradient, place)
             except Unmeasurable as reason:
                 self.reduction.fail("gradient", layer, "undefined", str(reason))
             else:
-                seen = max(seen, int(keep.sum()) if keep is not None else tokens.shape[0] * tokens.shape[1])
-                self.reduction.gradient(layer, tokens, final, keep)
+                real[layer] = tokens.flatten(0, 1) if keep is None else tokens[keep]
+                seen = max(seen, len(real[layer]))
+        last = {layer.stack: real.get(layer) for layer in self.plan.layers}
+        for layer, gradient in real.items():
+            final = last[layer.stack]
+            self.reduction.gradient(layer, gradient, gradient.new_full((1, 1), torch.nan) if final is None else final)
         return seen

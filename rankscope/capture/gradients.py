@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from rankscope.capture.layout import Unmeasurable, whole
 from rankscope.capture.losses import loss_of
 from rankscope.capture.session import forward
+from rankscope.capture.wrappers import named_parameters
 from rankscope.records import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rankscope.capture.places import Place, Plan
 
@@ -46,23 +50,78 @@ def gradients(
 
     Returns:
         The gradients.
+
+    Raises:
+        Unmeasurable: no gradient arrives anywhere, or not all of it.
     """
-    edges: dict[Place, GradientEdge] = {}
+    edges: dict[Place, _Edge] = {}
 
     def note_edge(place: Place, tensor: Tensor) -> None:
         if tensor.requires_grad:
-            edges[place] = get_gradient_edge(tensor)
+            edges[place] = _Edge(get_gradient_edge(tensor), *_memory(tensor))
 
-    with torch.enable_grad(), _unfrozen(model):
+    matrices = _matrices(plan) if weights else {}
+    with torch.enable_grad(), _unfrozen(model), _differentiable(model), _used(matrices) as used:
         leaves = Batch(_leaves(batch.args), _leaves(dict(batch.kwargs)), batch.keep)
         output = forward(model, leaves, plan, note_edge)
         scalar, name = loss_of(loss, model, output, batch)
-        matrices = _matrices(plan) if weights else {}
-        wanted: list[Any] = [*edges.values(), *matrices.values()]
-        found: Sequence[Tensor | None] = torch.autograd.grad(scalar, wanted, allow_unused=True) if wanted else ()
-    by_edge = dict(zip(edges, found, strict=False))
-    by_weight = dict(zip(matrices, found[len(edges) :], strict=True))
+        if not scalar.requires_grad:
+            raise Unmeasurable("its forward runs under no_grad or inference_mode, or detaches what it returns")
+        firsts = [edge.made for edge in edges.values()]
+        bases = {place: edge.base for place, edge in edges.items() if edge.base is not None}
+        parameters = [used.get(place, getattr(*place)) for place in matrices.values()]
+        found = iter(_backward(scalar, [*firsts, *bases.values(), *parameters]))
+        by_edge, by_base = ({place: next(found) for place in places} for places in (edges, bases))
+        by_weight = {key: None if part is None else whole(part) for key, part in zip(matrices, found, strict=True)}
+    for place, gradient in by_base.items():
+        if by_edge[place] is None and gradient is not None:
+            by_edge[place] = edges[place].seen_from(gradient)
     return Gradients({place: by_edge.get(place) for place in plan.places}, by_weight, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """Where the gradient of an activation arrives.
+
+    `base` is the edge of the tensor that the activation is a view of: an in-place write into the view takes the view's
+    own edge out of the graph. `shape`, `stride` and `offset` are those of the activation in the memory of its base.
+    """
+
+    made: GradientEdge
+    base: GradientEdge | None = None
+    shape: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    offset: int = 0
+
+    def seen_from(self, gradient: Tensor) -> Tensor:
+        """The gradient of the base as that of the activation."""
+        return gradient.contiguous().as_strided(self.shape, self.stride, self.offset)
+
+
+def _memory(tensor: Tensor) -> tuple[Any, ...]:
+    """The base of a view that covers all of it, and how; nothing for any other tensor."""
+    base = tensor._base if type(tensor) is Tensor else None
+    if base is None or base.grad_fn is None or base.numel() != tensor.numel() or not base.is_contiguous():
+        return ()
+    return (
+        get_gradient_edge(base),
+        tuple(tensor.shape),
+        tensor.stride(),
+        tensor.storage_offset() - base.storage_offset(),
+    )
+
+
+def _backward(scalar: Tensor, wanted: Sequence[Any]) -> Sequence[Tensor | None]:
+    """Gradients of a scalar; an operation without a derivative, which torch only warns of, makes them undefined."""
+    if not wanted:
+        return ()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="(?s).*an autograd kernel was not registered")
+        try:
+            return torch.autograd.grad(scalar, wanted, allow_unused=True)
+        except UserWarning as warning:
+            operation = str(warning).partition(":  ")[0].partition(": an")[0]
+            raise Unmeasurable(f"{operation} has no derivative") from warning
 
 
 def _leaves(data: Any) -> Any:
@@ -88,15 +147,63 @@ def _unfrozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-def _matrices(plan: Plan) -> dict[tuple[Place, str], nn.Parameter]:
-    """The weight matrices of the blocks, each at the first place that holds it."""
+@contextlib.contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Reentrant checkpoints, which `torch.autograd.grad` cannot pass, keep what they made; DDP does not synchronise."""
+    checkpoints: Any = torch.utils.checkpoint
+    reentrant = checkpoints.CheckpointFunction
+    with contextlib.ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, nn.parallel.DistributedDataParallel):
+                stack.enter_context(module.no_sync())
+        try:
+            checkpoints.CheckpointFunction = _Kept
+            yield
+        finally:
+            checkpoints.CheckpointFunction = reentrant
+
+
+class _Kept:
+    """Stands in for reentrant checkpointing: runs the function, and keeps what its backward needs."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
+        del preserve_rng_state
+        return function(*args)
+
+
+Owned = tuple["nn.Module", str]
+
+
+def _matrices(plan: Plan) -> dict[tuple[Place, str], Owned]:
+    """The weight matrices of the blocks, by the module that owns each and its name there, at their first place."""
     seen: set[int] = set()
-    found: dict[tuple[Place, str], nn.Parameter] = {}
+    found: dict[tuple[Place, str], Owned] = {}
     for place in plan.places:
         if place.entering:
             continue
-        for name, parameter in place.module.named_parameters():
+        for name, parameter, owner in named_parameters(place.module):
             if parameter.ndim >= 2 and parameter.is_floating_point() and id(parameter) not in seen:
                 seen.add(id(parameter))
-                found[place, f"{place.module_name}.{name}".lstrip(".")] = parameter
+                found[place, f"{place.module_name}.{name}".lstrip(".")] = owner, name.rpartition(".")[2]
     return found
+
+
+@contextlib.contextmanager
+def _used(matrices: Mapping[tuple[Place, str], Owned]) -> Iterator[dict[Owned, Tensor]]:
+    """The parameters as a forward pass uses them: FSDP gathers a sharded one for the call of its module alone."""
+    used: dict[Owned, Tensor] = {}
+    sharded = [(owner, name) for owner, name in matrices.values() if hasattr(getattr(owner, name), "full_tensor")]
+    handles = []
+    try:
+        for owner, name in sharded:
+
+            def note(module: nn.Module, args: Any, name: str = name) -> None:
+                del args
+                used.setdefault((module, name), getattr(module, name))
+
+            handles.append(owner.register_forward_pre_hook(note))
+        yield used
+    finally:
+        for handle in handles:
+            handle.remove()

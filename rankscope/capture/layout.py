@@ -65,6 +65,8 @@ def axes(batch: Batch, given: str | None, declared: Declared | None = None) -> A
     first = next(iter(arguments(batch)), None)
     if first is None:
         raise Unmeasurable("the inputs hold no tensor")
+    if first.is_nested:
+        return Axes(first.size(0), None, given)
     shape, layout = tuple(first.shape), given
     if layout is None and first.is_floating_point():
         tokens_first = declared is not None and not declared[1] and tuple(declared[0][:2]) == shape[:2]
@@ -72,6 +74,8 @@ def axes(batch: Batch, given: str | None, declared: Declared | None = None) -> A
     keep = next(iter(batch.keep.values()), None)
     if keep is not None:
         return Axes(keep.shape[0], keep.shape[1], layout)
+    if (count := _listed(batch)) is not None:
+        return Axes(count, None, layout)
     if layout == "bd":
         return Axes(1, shape[0] if shape else None, layout)
     if layout == "tbd":
@@ -80,11 +84,68 @@ def axes(batch: Batch, given: str | None, declared: Declared | None = None) -> A
     return Axes(shape[0] if shape else 1, shape[1] if is_tokens else None, layout)
 
 
+def _listed(batch: Batch) -> int | None:
+    """The sequences of a list of single ones: images (channels, height, width) run together, ids (tokens,) in turn."""
+    given = next(iter([*batch.args, *batch.kwargs.values()]), None)
+    if not isinstance(given, list | tuple) or not all(isinstance(part, Tensor) for part in given):
+        return None
+    if all(part.ndim == 3 and part.is_floating_point() and part.shape[0] in {1, 3, 4} for part in given):
+        return len(given)
+    return 1 if all(part.ndim == 1 for part in given) else None
+
+
 def arguments(batch: Batch) -> list[Tensor]:
     """The tensors of a call in order: positional ones, then keyword ones, masks last."""
     named = [(name in batch.keep, value) for name, value in batch.kwargs.items()]
     ordered = [*batch.args, *(value for _, value in sorted(named, key=lambda pair: pair[0]))]
     return [value for value in torch.utils._pytree.tree_leaves(ordered) if isinstance(value, Tensor)]
+
+
+def read(tensor: Tensor, module: nn.Module, where: Axes) -> tuple[Tensor, Tensor | None]:
+    """Bring what a layer gave into the shape (batch, tokens, width).
+
+    Args:
+        tensor: what a layer gave; spread over processes (DTensor) or nested too.
+        module: the layer.
+        where: the axes of the batch.
+
+    Returns:
+        The tokens, and for a nested tensor, whose sequences are padded here, a mask of the real ones.
+
+    Raises:
+        Unmeasurable: the tensor cannot be read so.
+
+    Example:
+        >>> pair = torch.nested.nested_tensor([torch.zeros(3, 8), torch.zeros(5, 8)], layout=torch.jagged)
+        >>> tokens, keep = read(pair, nn.Identity(), Axes(2, None, None))
+        >>> tuple(tokens.shape), keep.sum(1).tolist()
+        ((2, 5, 8), [3, 5])
+    """
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        raise Unmeasurable("it runs inside torch.vmap or another transform of torch.func")
+    if tensor.is_meta:
+        raise Unmeasurable("its output is on the meta device: it has a shape, but no numbers")
+    if not tensor.is_nested:
+        return arrange(whole(tensor), module, where), None
+    parts = tensor.unbind()
+    if any(part.ndim != 2 or part.shape[1] != parts[0].shape[1] for part in parts) or not parts:
+        raise Unmeasurable("its output is a nested tensor whose parts are not (tokens, width)")
+    lengths = torch.tensor([len(part) for part in parts], device=tensor.device)
+    padded = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+    return padded, torch.arange(padded.shape[1], device=tensor.device) < lengths[:, None]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is spread over processes (DTensor) in one piece; any other as it is.
+
+    Args:
+        tensor: any tensor; all processes that hold a part must call this.
+
+    Returns:
+        A plain tensor.
+    """
+    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
 
 
 def arrange(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
@@ -106,9 +167,10 @@ def arrange(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
         torch.Size([2, 64, 3])
     """
     if tensor.is_nested or tensor.layout is not torch.strided:
-        raise Unmeasurable("its output is a nested or sparse tensor")
+        raise Unmeasurable("its output is a sparse tensor")
     if tensor.is_complex():
         raise Unmeasurable("its output is complex")
+    _refuse_part(tensor, module)
     if tensor.ndim == 2:
         return _matrix(tensor, where)
     if tensor.ndim == 3:
@@ -118,15 +180,32 @@ def arrange(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
     raise Unmeasurable(f"its output has shape {tuple(tensor.shape)}: no tokens with features")
 
 
+def _refuse_part(tensor: Tensor, module: nn.Module) -> None:
+    """Refuse the output of a tensor-parallel layer that holds only this process's features, as a plain tensor."""
+    weight = module._parameters.get("weight")
+    placements = getattr(weight, "placements", None)
+    features = 1 if isinstance(module, nn.Embedding) else 0
+    if weight is None or placements is None or weight.ndim <= features or not tensor.ndim:
+        return
+    here, all_of_them = tensor.shape[-1], weight.shape[features]
+    if here != all_of_them and any(placement.is_shard(features) for placement in placements):
+        raise Unmeasurable(
+            f"it is spread over processes, and this one has {here} of its {all_of_them} features; "
+            "the layer that follows has them all"
+        )
+
+
 def _matrix(tensor: Tensor, where: Axes) -> Tensor:
     """(tokens, width) of one sequence, (batch · tokens, width), or one vector a sequence."""
     rows = tensor.shape[0]
     if where.layout == "bd":
         return tensor.unsqueeze(0)
-    if where.batch and rows % where.batch == 0:
-        return tensor.reshape(where.batch, rows // where.batch, -1)
+    if where.batch == 1 or rows in {where.batch, where.batch * (where.tokens or 0)}:
+        return tensor.reshape(where.batch, -1, tensor.shape[1])
+    of = "" if where.tokens is None else f" of {where.tokens} tokens"
     raise Unmeasurable(
-        f"its output has shape {tuple(tensor.shape)}: no whole number of tokens for {where.batch} sequences"
+        f"its output has shape {tuple(tensor.shape)}: which rows belong to which of the {where.batch} sequences{of} "
+        "cannot be told"
     )
 
 
@@ -145,7 +224,8 @@ def _three(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
         return tensor.transpose(1, 2) if second in channels and last not in features else tensor
     if second == where.batch:
         return tensor.transpose(0, 1)
-    if where.batch and first % where.batch == 0:  # windows of one sequence lie together
+    windows = where.tokens is None or first * second == where.batch * where.tokens
+    if where.batch and first % where.batch == 0 and windows:  # windows of one sequence lie together
         return tensor.reshape(where.batch, -1, last)
     raise Unmeasurable(
         f"its output has shape {tuple(tensor.shape)}: no axis counts the {where.batch} sequences; give --layout"

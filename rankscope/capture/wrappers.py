@@ -1,8 +1,8 @@
 """Wrappers: the modules of a model under the names their user knows.
 
 torch.compile, DataParallel, DDP, FSDP and the checkpoint wrapper put a module of their own around the user's. It passes
-on what it gets, so it is no layer, and its part of a name (``_orig_mod``, ``module``) is left out. Parametrizations of a
-weight are called too, but with weights: they are no layers either.
+on what it gets, so it is no layer, and its part of a name (``_orig_mod``, ``module``) is left out. Parametrizations are
+called too, but with weights: they are no layers either.
 """
 
 from __future__ import annotations
