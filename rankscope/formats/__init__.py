@@ -6,8 +6,10 @@ model cannot be read, and what to do instead. What a file of a known kind holds 
 
 from __future__ import annotations
 
-from rankscope.formats._describe import Description, describe, sha256
-from rankscope.formats._refusals import AGAIN, SAVE_WEIGHTS, refuse, size
-from rankscope.formats._sniff import Kind, format_of
+from rankscope.formats._describe import describe, sha256
+from rankscope.formats._description import Description
+from rankscope.formats._kinds import Kind
+from rankscope.formats._refusals import AGAIN, SAVE_WEIGHTS, refuse, risky, size
+from rankscope.formats._sniff import format_of
 
-__all__ = ["AGAIN", "SAVE_WEIGHTS", "Description", "Kind", "describe", "format_of", "refuse", "sha256", "size"]
+__all__ = ["AGAIN", "SAVE_WEIGHTS", "Description", "Kind", "describe", "format_of", "refuse", "risky", "sha256", "size"]

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rankscope.formats._refusals import refusal
-from rankscope.formats._sniff import Kind, format_of
+from rankscope.errors import LoadError
+from rankscope.formats import _directories, _flat_files, _torch_files
+from rankscope.formats._description import Description
+from rankscope.formats._kinds import Kind
+from rankscope.formats._refusals import AGAIN, refusal, risky
+from rankscope.formats._sniff import format_of
+from rankscope.records import display_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # A directory of checkpoints can be long; the sizes of more files than this are not asked for.
 _LISTED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a file or directory is.
-
-    `size` is in bytes, that of a directory the sum of the files directly in it; `facts` are pairs (label, text), ready
-    to print; `imports` are the names that its pickle would import beyond those of torch itself; `loads` says how it can
-    be opened: ``"without a flag"``, ``"with --arch"``, ``"with --allow 'pkg.*'"``, ``"with --trust"``, ``"with --trust
-    and --arch"`` or ``"not at all"``. `problem` says what is wrong or in the way, under `code`, and `remedies` (label,
-    text) what to do, the safest first.
-    """
-
-    kind: Kind
-    size: int
-    facts: tuple[tuple[str, str], ...] = ()
-    imports: tuple[str, ...] = ()
-    loads: str = "not at all"
-    problem: str | None = None
-    code: str | None = None
-    remedies: tuple[tuple[str, str], ...] = ()
 
 
 _LOADS = {
@@ -46,6 +31,27 @@ _LOADS = {
     Kind.LIGHTNING: "with --arch",
     Kind.EXPORTED: "with --trust",
     Kind.DCP_DIRECTORY: "with --trust and --arch",
+}
+
+
+_READERS: dict[Kind, Callable[[Path, Description], Description]] = {
+    **dict.fromkeys((Kind.TORCH_ZIP, Kind.LIGHTNING), _torch_files.torch_zip),
+    Kind.TORCH_LEGACY: _torch_files.torch_legacy,
+    Kind.PICKLE: _torch_files.plain_pickle,
+    **dict.fromkeys(
+        (Kind.EXPORTED, Kind.TORCHSCRIPT, Kind.AOTINDUCTOR, Kind.TORCH_PACKAGE), _torch_files.other_archive
+    ),
+    Kind.SAFETENSORS: _flat_files.safetensors,
+    Kind.GGUF: _flat_files.gguf,
+    Kind.ONNX: _flat_files.onnx,
+    Kind.NUMPY: _flat_files.numpy_arrays,
+    Kind.LFS_POINTER: _flat_files.lfs_pointer,
+    Kind.HTML: _flat_files.web_page,
+    Kind.SHARD_INDEX: _flat_files.shard_index,
+    Kind.TEXT: _flat_files.text,
+    Kind.HF_DIRECTORY: _directories.huggingface,
+    Kind.DCP_DIRECTORY: _directories.distributed,
+    Kind.PEFT_DIRECTORY: _directories.adapter,
 }
 
 
@@ -65,16 +71,20 @@ def describe(path: Path) -> Description:
         <Kind.TEXT: 'text file'>
     """
     kind = format_of(path)
-    loads = _LOADS.get(kind, "not at all")
+    base = Description(kind=kind, size=_size(path), loads=_LOADS.get(kind, "not at all"))
     refused = refusal(path, str(path), kind)
-    return Description(
-        kind=kind,
-        size=_size(path),
-        loads=loads,
-        problem=refused.headline if refused else None,
-        code=refused.code if refused else None,
-        remedies=refused.remedies if refused else (),
-    )
+    if refused:
+        base = base.blocked(refused, base.loads)
+        if "--trust" in base.loads:
+            base = dataclasses.replace(base, remedies=(*base.remedies, risky(path, str(path))))
+    reader = _READERS.get(kind)
+    if reader is None:
+        return base
+    try:
+        return reader(path, base)
+    except Exception as error:  # the content chooses what goes wrong
+        why = display_name(f"{type(error).__name__}: {error}".rstrip(": "))
+        return base.blocked(LoadError("RS313", f"its content does not hold together ({why})", remedies=[AGAIN]))
 
 
 def sha256(path: Path) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rankscope.errors import LoadError
-from rankscope.formats._sniff import Kind
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from rankscope.formats._kinds import Kind
+from rankscope.records import display_name
 
 Remedies = tuple[tuple[str, str], ...]
 
@@ -17,6 +18,13 @@ _REBUILD = ("Give the class and its weights", "rankscope probe yourmodule:Net --
 AGAIN = ("Get the file again", "download or copy it once more")
 SAVE_WEIGHTS = ("Where it was made, save the weights alone", "torch.save(model.state_dict(), 'weights.pt')")
 _TORCH_ONLY = ("Give the PyTorch model it was made from", "rankscope probe yourmodule:Net --weights weights.pt")
+
+
+_WORDS = re.compile(r"\b(FILE|DIR|PARENT)\b")
+# The suffixes that a file of a model has, the safest first; only the words of an error depend on them.
+_MODELS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pt2", ".gguf", ".h5", ".onnx")
+# A directory of checkpoints can be long; more than this is not looked at.
+_SEARCHED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,48 @@ _REFUSALS: dict[Kind, _Refusal] = {
     ),
     Kind.ONNX: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
     Kind.HDF5: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
+    Kind.KERAS: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
+    Kind.TENSORFLOW: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
+    Kind.TENSORFLOW_DIRECTORY: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
+    Kind.TFLITE: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
+    Kind.COREML: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
+    Kind.COREML_DIRECTORY: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
+    Kind.FLAX: _Refusal(
+        "RS303",
+        "its names and shapes are those of Flax, not of a torch module",
+        (
+            _TORCH_ONLY,
+            (
+                "Convert it where transformers 4 and Flax are",
+                "AutoModel.from_pretrained('.', from_flax=True).save_pretrained('converted')",
+            ),
+        ),
+    ),
+    Kind.PEFT_DIRECTORY: _Refusal(
+        "RS370",
+        "it holds small changes to another model, which are nothing without it",
+        (
+            (
+                "Merge them where they were made",
+                "AutoPeftModel.from_pretrained('FILE').merge_and_unload().save_pretrained('merged')",
+            ),
+            ("Then", "rankscope probe merged"),
+        ),
+    ),
+    Kind.TOKENIZER_DIRECTORY: _Refusal(
+        "RS371",
+        "it holds no config.json and no weights",
+        (("A tokenizer goes with a text", "rankscope probe MODEL --text sample.txt --tokenizer DIR"),),
+    ),
+    Kind.SHARD_INDEX: _Refusal(
+        "RS372",
+        "it lists which file holds which tensor",
+        (
+            ("Name its directory", "rankscope probe PARENT"),
+            ("If that has no config.json, name a part", "rankscope probe PARENT/model-00001-of-0000N.safetensors"),
+        ),
+    ),
+    Kind.HUGE_ZIP: _Refusal("RS314", "its directory alone takes more than 4 MB", (_REBUILD,)),
     Kind.NUMPY: _Refusal(
         "RS303", "it holds arrays, not a model", (("Arrays are inputs", "rankscope probe MODEL --input FILE"),)
     ),
@@ -125,18 +175,60 @@ def refuse(path: Path, name: str, kind: Kind) -> LoadError:
         why = "it does not start with the length of a header and '{'"
         return LoadError("RS313", f"{name} was not loaded: its safetensors header is damaged; {why}", details=facts)
     refusal = _REFUSALS[kind]
-    remedies = refusal.remedies
-    if kind is Kind.TEXT and path.suffix == ".py":
-        remedies = (("Name the factory or class in it", "rankscope probe FILE:Net"),)
+    remedies = _by_path(path, kind) or refusal.remedies
     if kind is Kind.TRUNCATED_ZIP:
         return LoadError(refusal.code, f"{name} is truncated: {refusal.why}", details=facts, remedies=refusal.remedies)
+    if kind is Kind.DIRECTORY:
+        facts = _held(path)
     article = "an" if kind[0] in "AEIOUaeiou" else "a"
+    words = {"FILE": name, "DIR": name, "PARENT": str(Path(name).parent)}
     return LoadError(
         refusal.code,
         f"{name} was not loaded: it is {article} {kind}; {refusal.why}",
         details=facts,
-        remedies=[(label, text.replace("FILE", name).replace("DIR", name)) for label, text in remedies],
+        remedies=[(label, _WORDS.sub(lambda found: words[found[0]], text)) for label, text in remedies],
     )
+
+
+def _by_path(path: Path, kind: Kind) -> Remedies:
+    """What to do instead, where the name of the file or its neighbours tell more than its kind."""
+    if kind is Kind.TEXT and path.suffix == ".py":
+        return (("Name the factory or class in it", "rankscope probe FILE:Net"),)
+    if kind is Kind.TEXT and path.name == "config.json":
+        return (("Name its directory", "rankscope probe PARENT"),)
+    if kind is Kind.UNKNOWN and path.suffix in {".bin", ".dat", ".raw"}:
+        convert = "numpy.save('x.npy', numpy.fromfile('FILE', dtype='float32').reshape(SHAPE))"
+        return (AGAIN, ("If it holds plain numbers, they are inputs", f"{convert}; then --input x.npy"))
+    if kind is Kind.DIRECTORY:
+        return _inside(path)
+    return ()
+
+
+def _inside(path: Path) -> Remedies:
+    """The ways to name what lies in a directory: a model's directory, else a file of a suffix that models have."""
+    entries = [entry for entry in _entries(path) if display_name(entry.name) == entry.name]
+    for entry in entries:
+        if (entry / "config.json").is_file():
+            return (("Name the directory inside it", f"rankscope probe {shlex.quote(f'DIR/{entry.name}')}"),)
+    models = [entry for entry in entries if entry.suffix in _MODELS and entry.is_file()]
+    if not models:
+        return ()
+    first = min(models, key=lambda entry: (_MODELS.index(entry.suffix), entry.name))
+    weights = f"rankscope probe {shlex.quote(f'DIR/{first.name}')}"
+    return (("Name the file inside it", weights if first.suffix == ".pt2" else f"{weights} --arch yourmodule:Net"),)
+
+
+def _held(path: Path) -> list[tuple[str, str]]:
+    names = sorted(entry.name for entry in _entries(path))
+    shown = ", ".join(display_name(name) for name in names[:6])
+    return [("holds", f"{shown} …" if len(names) > 6 else shown or "nothing")]
+
+
+def _entries(path: Path) -> list[Path]:
+    try:
+        return sorted(itertools.islice(path.iterdir(), _SEARCHED))
+    except OSError:
+        return []
 
 
 def refusal(path: Path, name: str, kind: Kind) -> LoadError | None:
@@ -151,6 +243,20 @@ def refusal(path: Path, name: str, kind: Kind) -> LoadError | None:
         The error, which is not raised.
     """
     return refuse(path, name, kind) if kind in _REFUSALS else None
+
+
+def risky(path: Path, name: str) -> tuple[str, str]:
+    """The last remedy of a form that runs code while it is loaded.
+
+    Args:
+        path: where the file is.
+        name: the file in the user's words.
+
+    Returns:
+        The label and the command with ``--trust``.
+    """
+    arch = " --arch yourmodule:Net" if path.is_dir() else ""
+    return f"Runs any code in the {'directory' if path.is_dir() else 'file'}", f"rankscope probe {name} --trust{arch}"
 
 
 def size(count: int) -> str:

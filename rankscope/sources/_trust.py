@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankscope.errors import LoadError
-from rankscope.formats import refuse, sha256
+from rankscope.formats import refuse, risky, sha256
 from rankscope.records import Note
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def trusted(path: Path, name: str, kind: Kind, options: LoadOptions) -> Note:
     """
     if not options.trust and options.trust_sha256 is None:
         error = refuse(path, name, kind)
-        risky = (f"Runs any code in the {'directory' if path.is_dir() else 'file'}", f"rankscope probe {name} --trust")
-        raise LoadError(error.code, error.headline, details=error.details, remedies=[*error.remedies, risky])
+        remedies = [*error.remedies, risky(path, name)]
+        raise LoadError(error.code, error.headline, details=error.details, remedies=remedies)
     digest = sha256(path / ".metadata" if path.is_dir() else path)
     if options.trust_sha256 is not None and digest != options.trust_sha256.lower():
         raise LoadError(

@@ -1,0 +1,46 @@
+"""The kinds of files and directories that are told apart."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The kinds of content, each in the words of an error message."""
+
+    TORCH_ZIP = "torch.save archive"
+    TORCH_LEGACY = "torch.save file of the old format"
+    SAFETENSORS = "safetensors file"
+    HF_DIRECTORY = "Hugging Face directory"
+    TORCHSCRIPT = "TorchScript archive"
+    EXPORTED = "torch.export archive (.pt2)"
+    AOTINDUCTOR = "compiled AOTInductor package"
+    TORCH_PACKAGE = "torch.package archive"
+    LIGHTNING = "Lightning checkpoint"
+    DCP_DIRECTORY = "distributed checkpoint (DCP) directory"
+    PEFT_DIRECTORY = "directory of an adapter (PEFT)"
+    TOKENIZER_DIRECTORY = "directory of a tokenizer alone"
+    TENSORFLOW_DIRECTORY = "TensorFlow SavedModel directory"
+    COREML_DIRECTORY = "Core ML package"
+    DIRECTORY = "directory without config.json"
+    SHARD_INDEX = "index of a split model, without its weights"
+    PICKLE = "plain pickle"
+    GGUF = "GGUF file (llama.cpp)"
+    ONNX = "ONNX graph"
+    HDF5 = "HDF5 file (Keras)"
+    KERAS = "Keras archive (.keras)"
+    TENSORFLOW = "TensorFlow graph"
+    TFLITE = "TensorFlow Lite model"
+    FLAX = "msgpack file (Flax)"
+    COREML = "Core ML model"
+    NUMPY = "NumPy array file"
+    LFS_POINTER = "git-lfs pointer, not the file it stands for"
+    HTML = "web page (HTML), not a model"
+    TEXT = "text file"
+    EMPTY = "empty file"
+    TRUNCATED_ZIP = "zip archive without its directory"
+    DAMAGED_ZIP = "damaged zip archive"
+    HUGE_ZIP = "zip archive of more entries than are read"
+    ZIP = "zip archive of something else"
+    COMPRESSED = "compressed or packed archive"
+    UNKNOWN = "file of no known kind"
