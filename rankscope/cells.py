@@ -6,10 +6,10 @@ import math
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rankscope.measures import Request, bounds_beside
-from rankscope.records import Layer, Row, Scope, Status
+from rankscope.records import Layer, Row, Scope, Status, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,8 @@ class Sample:
     """The value of one sequence, or the reason why there is none, and the shape it was taken on.
 
     `short` marks a sequence with too few tokens: it is left out and counted, where another sequence is long enough.
+    `vector` is the value of a measure of several numbers; `ceiling` and `reference` stand beside a value where the
+    shape alone does not decide them.
     """
 
     sequence: int
@@ -31,6 +33,9 @@ class Sample:
     reason: str | None = None
     error: float | None = None
     short: bool = False
+    vector: tuple[float, ...] | None = None
+    ceiling: float | None = None
+    reference: float | None = None
 
 
 @dataclass(slots=True)
@@ -47,6 +52,7 @@ class Cell:
     samples: list[Sample] = field(default_factory=list)
     failure: tuple[Status, str] | None = None
     tokens: int | None = None
+    head: int | None = None
 
     @property
     def scope(self) -> Scope:
@@ -61,23 +67,12 @@ class Cell:
         Returns:
             The row.
         """
-        long = [sample for sample in self.samples if not sample.short]
-        taken = sorted(long or self.samples, key=lambda sample: sample.sequence)
-        status, reason = self.failure or _status(taken)
+        taken, status, reason = self._taken()
         values = [sample.value for sample in taken if sample.value is not None] if status == "ok" else []
         several = self.scope == "sequence"
-        errors = [sample.error for sample in taken if sample.error is not None] if values else []
         ceiling, reference, floor = self._beside(taken) if values else (None, None, None)
         return Row(
-            stack=self.layer.stack,
-            layer_index=self.layer.index,
-            layer=self.layer.name,
-            site=self.request.measure.site,
-            scope=self.scope,
-            head=None,
-            parameter=self.parameter,
-            measure=self.request.name,
-            version=self.request.measure.version,
+            **self._key(),
             value=statistics.fmean(values) if values else None,
             min=min(values) if values and several else None,
             max=max(values) if values and several else None,
@@ -85,7 +80,7 @@ class Cell:
             samples=tuple(sample.value for sample in taken)
             if several and any(s.value is not None for s in taken)
             else (),
-            error=max(errors) if errors else None,
+            error=_largest_error(taken) if values else None,
             ceiling=ceiling,
             reference=reference,
             floor=floor,
@@ -95,24 +90,95 @@ class Cell:
             reason=reason,
         )
 
+    def vector(self) -> Vector:
+        """What a report keeps of a measure of several numbers; undefined under the same rule as a row.
+
+        Returns:
+            The numbers of each sequence, or those of the pool.
+        """
+        taken, status, reason = self._taken()
+        samples = tuple(sample.vector for sample in taken)
+        return Vector(
+            **self._key(),
+            samples=samples if any(samples) else (),
+            error=_largest_error(taken) if status == "ok" else None,
+            status=status,
+            reason=reason,
+        )
+
+    def _key(self) -> dict[str, Any]:
+        return {
+            "stack": self.layer.stack,
+            "layer_index": self.layer.index,
+            "layer": self.layer.name,
+            "site": self.request.measure.site,
+            "scope": self.scope,
+            "head": self.head,
+            "parameter": self.parameter,
+            "measure": self.request.name,
+            "version": self.request.measure.version,
+        }
+
+    def _taken(self) -> tuple[list[Sample], Status, str | None]:
+        """The samples that count, in the order of the sequences, and whether they make a value."""
+        long = [sample for sample in self.samples if not sample.short]
+        taken = sorted(long or self.samples, key=lambda sample: sample.sequence)
+        return (taken, *(self.failure or _status(taken)))
+
     def _beside(self, taken: Sequence[Sample]) -> tuple[float | None, float | None, float | None]:
-        """Ceiling, Gaussian reference and floor, averaged over the sequences as the value is."""
+        """Ceiling, reference and floor, averaged over the sequences as the value is."""
+        if self.request.measure.beside is not None:
+            return _mean([sample.ceiling for sample in taken]), _mean([sample.reference for sample in taken]), None
         assert self.dtype is not None
         shapes = Counter((sample.rows, sample.width) for sample in taken)
         found = {shape: bounds_beside(self.request, *shape, self.dtype, self.tokens) for shape in shapes}
-        means = []
-        for index in range(3):
-            terms = [(found[shape][index], count) for shape, count in shapes.items()]
-            missing = any(term is None for term, _ in terms)
-            means.append(None if missing else sum((term or 0.0) * n for term, n in terms) / len(taken))
+        means = [_mean([found[sample.rows, sample.width][index] for sample in taken]) for index in range(3)]
         return means[0], means[1], means[2]
 
 
-def sample(number: int, value: float, shape: Sequence[int], undefined: str, error: float | None = None) -> Sample:
-    """A sample of a computed value; NaN and infinity become the reason why the measure is undefined."""
-    if math.isfinite(value):
-        return Sample(number, value, shape[-2], shape[-1], error=error)
-    return Sample(number, None, shape[-2], shape[-1], reason=undefined)
+def sample(
+    number: int,
+    value: float | list[float],
+    shape: tuple[int, int],
+    undefined: str,
+    error: float | list[float] | None = None,
+    ceiling: float | None = None,
+    reference: float | None = None,
+) -> Sample:
+    """A sample of a computed value; NaN and infinity become the reason why the measure is undefined.
+
+    Args:
+        number: of the sequence.
+        value: a number, or the numbers of a vector.
+        shape: tokens and width.
+        undefined: the reason, should it be needed.
+        error: bounds, as many as there are numbers.
+        ceiling: the most it can be.
+        reference: what to compare it with.
+
+    Returns:
+        The sample.
+
+    Example:
+        >>> sample(0, math.nan, (5, 3), "all tokens are zero").reason
+        'all tokens are zero'
+    """
+    numbers = value if isinstance(value, list) else [value]
+    if not all(math.isfinite(each) for each in numbers):
+        return Sample(number, None, *shape, reason=undefined)
+    bound = max(error, default=None) if isinstance(error, list) else error
+    vector, one = (tuple(value), None) if isinstance(value, list) else (None, value)
+    return Sample(number, one, *shape, None, bound, vector=vector, ceiling=ceiling, reference=reference)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, None where one is missing."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def _largest_error(taken: Sequence[Sample]) -> float | None:
+    return max((sample.error for sample in taken if sample.error is not None), default=None)
 
 
 def _status(taken: Sequence[Sample]) -> tuple[Status, str | None]:

@@ -4,75 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from rankscope.cells import Cell, Sample, sample
+from rankscope.attending import reduce_attention, reduce_values
+from rankscope.cells import Sample, sample
+from rankscope.collection import Collection, given
+from rankscope.groups import Group, groups, without_zero_rows
 from rankscope.measures import Request, evaluate, in_form
 from rankscope.spectra import Pooled, spectrum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from rankscope.records import Layer, Row, Site, Spectrum, Status
+    from rankscope.attending import Maps, Masks
+    from rankscope.records import Layer, Row, Site, Spectrum, Status, Vector
+    from rankscope.spectra.engine import Method
 
-CHUNK_BYTES = 256 * 2**20  # one activation is taken to float64 for this many bytes of sequences at a time
-NOT_FINITE = "non-finite values"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Sequences of equal length: `tokens` (batch, tokens, width) float64, their numbers in the run.
-
-    `positions` (batch, tokens) are the places of the tokens in their padded sequences, None where nothing was padded.
-    """
-
-    tokens: Tensor
-    numbers: list[int]
-    positions: Tensor | None = None
-
-    def pick(self, indices: list[int]) -> Group:
-        """Some of the sequences."""
-        if len(indices) == len(self.numbers):
-            return self
-        positions = None if self.positions is None else self.positions[indices]
-        return Group(self.tokens[indices], [self.numbers[i] for i in indices], positions)
-
-
-def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Group]:
-    """Sequences of a batch by their number of real tokens, in chunks of bounded memory.
-
-    Args:
-        tokens: (batch, tokens, width).
-        keep: (batch, tokens), true at real tokens; None where all are.
-        first: the number of the first sequence in the run.
-
-    Yields:
-        Groups in float64, padding left out.
-
-    Example:
-        >>> keep = torch.tensor([[True, True, False], [True, True, True]])
-        >>> [tuple(group.tokens.shape) for group in groups(torch.zeros(2, 3, 5), keep)]
-        [(1, 2, 5), (1, 3, 5)]
-    """
-    if tokens.device.type == "mps":  # has no float64
-        tokens = tokens.cpu()
-    lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1).cpu()
-    whole = max(1, CHUNK_BYTES // max(1, 8 * tokens.shape[1] * tokens.shape[2]))
-    for length in sorted(set(lengths.tolist())):
-        members = (lengths == length).nonzero().flatten().tolist()
-        for start in range(0, len(members), whole):
-            part = members[start : start + whole]
-            numbers = [first + member for member in part]
-            if keep is None or length == tokens.shape[1]:
-                yield Group(tokens[part].double(), numbers)
-            else:
-                positions = torch.stack([keep[i].nonzero().flatten() for i in part]).to(tokens.device)
-                rows = torch.stack([tokens[i][at] for i, at in zip(part, positions, strict=True)])
-                yield Group(rows.double(), numbers, positions)
+LEAST = 4  # tokens from which a mean direction is taken
 
 
 @dataclass(slots=True)
@@ -84,118 +36,103 @@ class Dominant:
     token: int
 
 
+@dataclass(slots=True)
+class Common:
+    """The direction γ that the unit tokens of a layer share, over the sequences seen so far.
+
+    `size` sums ‖γ‖², `shares` (width,) sums γ_j²/‖γ‖², the part that feature j carries.
+    """
+
+    shares: Tensor
+    size: float = 0.0
+    sequences: int = 0
+
+
 class Reduction:
-    """Collects samples over layers and batches; `rows` gives the rows of a report.
+    """Collects samples over layers and batches; `rows` gives the rows of a report, `vectors` its spectra.
 
     Args:
         requests: the measures asked for.
         method: how spectra are computed: ``auto``, ``gram64`` or ``svd``.
     """
 
-    def __init__(self, requests: Sequence[Request], method: str = "auto") -> None:
-        self._method = cast("Any", method)
-        self._requests: dict[str, list[Request]] = {}
-        for request in requests:
-            self._requests.setdefault(request.measure.site, []).append(request)
-        self._cells: dict[tuple[Any, ...], Cell] = {}
+    def __init__(self, requests: Sequence[Request], method: Method = "auto") -> None:
+        self._method = method
+        self._collection = Collection(requests)
         self._pools: dict[tuple[Layer, str], Pooled] = {}
         self.dominant: dict[Layer, Dominant] = {}
+        self.common: dict[Layer, Common] = {}
 
     def wants(self, site: Site) -> bool:
         """Whether any measure of a site was asked for."""
-        return site in self._requests
+        return bool(self._collection.at(site))
 
     @property
     def min_tokens(self) -> int:
         """The fewest tokens with which some measure of a block's output means anything."""
-        return min((request.measure.min_tokens for request in self._requests.get("block", ())), default=0)
+        return min((request.measure.min_tokens for request in self._collection.at("block")), default=0)
 
     def rows(self) -> tuple[Row, ...]:
         """The rows of all cells, in the order in which places were seen."""
-        solved: dict[tuple[Layer, str], Spectrum] = {}
-        for cell in self._cells.values():
-            if cell.request.scope == "pooled":
-                self._finish(cell, solved)
-        return tuple(cell.row() for cell in self._cells.values())
+        self._finish()
+        return self._collection.rows()
+
+    def vectors(self) -> tuple[Vector, ...]:
+        """What was found of measures of several numbers, such as singular values."""
+        self._finish()
+        return self._collection.vectors()
 
     def fail(self, site: Site, layer: Layer, status: Status, reason: str, parameter: str | None = None) -> None:
         """Say why the measures of a site could not be had at a layer."""
-        for request in self._requests.get(site, ()):
-            self._cell(request, layer, parameter).failure = (status, reason)
+        self._collection.fail(self._collection.at(site), layer, status, reason, parameter)
 
     def activation(self, layer: Layer, tokens: Tensor, keep: Tensor | None, first: int) -> None:
         """Reduce one activation (batch, tokens, width); `first` is the number of its first sequence in the run."""
-        requests = self._requests.get("block", [])
+        requests = self._collection.at("block")
+        plain = [request for request in requests if not request.form.startswith("unit")]
+        unit = [request for request in requests if request.form.startswith("unit")]
         for group in groups(tokens, keep, first):
-            finite = self._finite(layer, requests, group, tokens.dtype)
+            finite = self._collection.finite(layer, requests, group, tokens.dtype)
             if not finite.numbers:
                 continue
             norms = finite.tokens.norm(dim=-1)
             self._note_dominant(layer, norms, finite)
-            self._block(layer, [r for r in requests if not r.form.startswith("unit")], finite, tokens.dtype)
-            if unit := [r for r in requests if r.form.startswith("unit")]:
-                for nonzero in _without_zero_rows(finite, norms):
-                    self._block(layer, unit, nonzero, tokens.dtype)
+            self._block(layer, plain, finite, tokens.dtype, "fewer than {} tokens")
+            if unit:
+                padded = finite.tokens.shape[1]
+                for group_ in without_zero_rows(finite, norms):
+                    zeros = "non-zero " if group_.tokens.shape[1] < padded else ""
+                    self._note_common(layer, group_.tokens)
+                    self._block(layer, unit, group_, tokens.dtype, f"fewer than {{}} {zeros}tokens")
 
-    def values(self, layer: Layer, values: Tensor, first_values: Tensor, keep: Tensor | None, first: int) -> None:
-        """Reduce the values (batch, tokens, width) that enter attention at a layer beside those of layer 1."""
-        if values.shape != first_values.shape:
-            here, there = tuple(values.shape[1:]), tuple(first_values.shape[1:])
-            self.fail("value", layer, "undefined", f"the values are {here}, those of layer 1 {there}")
-            return
-        requests = self._requests.get("value", [])
-        for group in groups(torch.cat([values, first_values], dim=-1), keep, first):
-            both = self._finite(layer, requests, group, values.dtype)
-            if both.numbers:
-                value, first_value = both.tokens.chunk(2, dim=-1)
-                given = _given(value=value, first_value=first_value)
-                self._collect(layer, requests, Group(value, both.numbers), values.dtype, given)
+    def values(self, layer: Layer, found: Mapping[str, Tensor | None], keep: Tensor | None, first: int) -> None:
+        """Reduce `value`, `mixed_value` and `first_value`, (batch, heads, tokens, width) each, at a layer."""
+        reduce_values(self._collection, layer, found, keep, first, self._method)
 
-    def gradient(self, layer: Layer, gradient: Tensor, last_gradient: Tensor, keep: Tensor | None) -> None:
-        """Reduce ∂L/∂Y(k) (batch, tokens, width) over all real tokens, beside that of the last layer."""
+    def attention(self, layer: Layer, maps: Maps, keep: Masks, first: int, parameter: str | None = None) -> None:
+        """Reduce the attention maps of a layer; `keep` are the masks of its queries and of its keys."""
+        reduce_attention(self._collection, layer, maps, keep, first, parameter)
 
-        def real(tensor: Tensor) -> Tensor:
-            return (tensor.flatten(0, 1) if keep is None else tensor[keep]).unsqueeze(0)
-
-        requests = self._requests.get("gradient", [])
-        for group in groups(real(gradient), None):
-            if self._finite(layer, requests, group, gradient.dtype).numbers:
-                given = _given(gradient=group.tokens, last_gradient=real(last_gradient).double())
-                self._collect(layer, requests, group, gradient.dtype, given)
+    def gradient(self, layer: Layer, gradient: Tensor, last_gradient: Tensor) -> None:
+        """Reduce ∂L/∂Y(k) (real tokens, width), beside that of the last layer of its stack."""
+        requests = self._collection.at("gradient")
+        for group in groups(gradient.unsqueeze(0), None):
+            if self._collection.finite(layer, requests, group, gradient.dtype).numbers:
+                material = given(gradient=group.tokens, last_gradient=last_gradient.unsqueeze(0).double())
+                self._collection.collect(layer, requests, group, gradient.dtype, material)
 
     def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor, tokens: int) -> None:
         """Reduce ∂L/∂W of one weight, its axes after the first taken together; its rank is at most `tokens`."""
-        requests = self._requests.get("weight_gradient", [])
+        requests = self._collection.at("weight_gradient")
         for group in groups(gradient.flatten(1).unsqueeze(0), None):
-            finite = self._finite(layer, requests, group, gradient.dtype, parameter)
+            finite = self._collection.finite(layer, requests, group, gradient.dtype, parameter)
             for request in requests:
-                self._cell(request, layer, parameter).tokens = tokens
+                self._collection.cell(request, layer, parameter).tokens = tokens
             if finite.numbers:
                 solve = cache(partial(spectrum, finite.tokens, method=self._method, source_dtype=gradient.dtype))
-                material = partial(_solved, solve)
-                self._collect(layer, requests, finite, gradient.dtype, material, parameter)
+                self._collection.collect(layer, requests, finite, gradient.dtype, partial(_solved, solve), parameter)
 
-    def _cell(
-        self, request: Request, layer: Layer, parameter: str | None = None, dtype: torch.dtype | None = None
-    ) -> Cell:
-        key = (layer.stack, layer.index, request, parameter)
-        cell = self._cells.setdefault(key, Cell(request, layer, parameter))
-        cell.dtype = cell.dtype or dtype
-        return cell
-
-    def _finite(
-        self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype, parameter: str | None = None
-    ) -> Group:
-        """The sequences without NaN and infinity; for the others a sample with the reason."""
-        finite = torch.isfinite(group.tokens).flatten(1).all(1).tolist()
-        rows, width = group.tokens.shape[1:]
-        for request in requests:
-            bad = [number for number, ok in zip(group.numbers, finite, strict=True) if not ok]
-            samples = [Sample(number, None, rows, width, NOT_FINITE) for number in bad]
-            self._cell(request, layer, parameter, dtype).samples += samples
-        return group.pick([index for index, ok in enumerate(finite) if ok])
-
-    def _block(self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype) -> None:
+    def _block(self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype, few: str) -> None:
         """Measure one group; each form and each spectrum is computed once."""
         forms: dict[str, Tensor] = {}
         spectra: dict[str, Any] = {}
@@ -215,48 +152,26 @@ class Reduction:
             pool = self._pools.setdefault((layer, name), Pooled())
             pool.add(in_form(group.tokens, name).flatten(0, 1))
         for request in pooled:
-            cell = self._cell(request, layer, dtype=dtype)
+            cell = self._collection.cell(request, layer, dtype=dtype)
             cell.samples += [Sample(n, 0.0, group.tokens.shape[1], group.tokens.shape[2]) for n in group.numbers]
-        self._collect(layer, [r for r in requests if r.scope == "sequence"], group, dtype, material)
+        in_sequence = [request for request in requests if request.scope == "sequence"]
+        self._collection.collect(layer, in_sequence, group, dtype, material, few=few)
 
-    def _collect(
-        self,
-        layer: Layer,
-        requests: Sequence[Request],
-        group: Group,
-        dtype: torch.dtype,
-        material: Callable[[Request, str], Any],
-        parameter: str | None = None,
-    ) -> None:
-        """Evaluate each request on a group of finite sequences."""
-        rows, width = shape = tuple(group.tokens.shape[1:])
-        for request in requests:
-            measure, cell = request.measure, self._cell(request, layer, parameter, dtype)
-            if rows < measure.min_tokens:
-                reason = f"fewer than {measure.min_tokens} tokens"
-                cell.samples += [Sample(number, None, rows, width, reason, short=True) for number in group.numbers]
+    def _finish(self) -> None:
+        """Turn the samples of pooled cells, which only say what went into a pool, into the one value of the pool."""
+        pools, self._pools = self._pools, {}
+        solved: dict[tuple[Layer, str], Spectrum] = {}
+        for cell in self._collection.cells.values():
+            form, pool = cell.request.form, pools.get((cell.layer, _pool_form(cell.request)))
+            if cell.request.scope != "pooled" or pool is None or cell.failure or any(s.reason for s in cell.samples):
                 continue
-            try:
-                values, errors = evaluate(request, **{need: material(request, need) for need in measure.needs})
-            except Exception as error:
-                cell.failure = ("error", f"{type(error).__name__}: {error}")
-                continue
-            bounds = [None] * len(values) if errors is None else errors.tolist()
-            taken = zip(group.numbers, values.tolist(), bounds, strict=True)
-            cell.samples += [sample(number, value, shape, measure.undefined, bound) for number, value, bound in taken]
-
-    def _finish(self, cell: Cell, solved: dict[tuple[Layer, str], Spectrum]) -> None:
-        """Turn the samples of a pooled cell, which only say what went into the pool, into the one value of the pool."""
-        form = cell.request.form
-        pool = self._pools.get((cell.layer, _pool_form(cell.request)))
-        if pool is None or cell.failure or any(part.reason for part in cell.samples):
-            return
-        if (cell.layer, form) not in solved:
-            solved[cell.layer, form] = pool.spectrum(centered=form.endswith("centered"))
-        found = solved[cell.layer, form]
-        values, errors = evaluate(cell.request, spectrum=found)
-        bound = None if errors is None else float(errors)
-        cell.samples = [sample(0, float(values), (found.rows, found.width), cell.request.measure.undefined, bound)]
+            if (cell.layer, form) not in solved:
+                solved[cell.layer, form] = pool.spectrum(centered=form.endswith("centered"))
+            found = solved[cell.layer, form]
+            values, errors = evaluate(cell.request, spectrum=found)
+            bound = None if errors is None else errors.tolist()
+            shape = (found.rows, found.width)
+            cell.samples = [sample(0, values.tolist(), shape, cell.request.measure.undefined, bound)]
 
     def _note_dominant(self, layer: Layer, norms: Tensor, group: Group) -> None:
         largest, at = norms.max(dim=1)
@@ -267,27 +182,25 @@ class Reduction:
             token = int(at[best]) if group.positions is None else int(group.positions[best, at[best]])
             self.dominant[layer] = Dominant(ratio, group.numbers[best], token)
 
+    def _note_common(self, layer: Layer, tokens: Tensor) -> None:
+        """Add the mean unit token γ of each sequence; only the share of every feature in ‖γ‖² is kept."""
+        if tokens.shape[1] < LEAST:
+            return
+        gamma = torch.einsum("bt,btd->bd", 1 / tokens.norm(dim=-1), tokens) / tokens.shape[1]
+        squares = gamma.square()
+        sizes = squares.sum(1)
+        sound = torch.isfinite(sizes) & (sizes > 0)
+        shares = (squares[sound] / sizes[sound].unsqueeze(1)).sum(0).cpu()
+        common = self.common.setdefault(layer, Common(torch.zeros_like(shares)))
+        if common.shares.shape == shares.shape:
+            common.shares += shares
+            common.size += float(sizes[sound].sum())
+            common.sequences += int(sound.sum())
 
-def _given(**needs: Any) -> Callable[[Request, str], Any]:
-    """Needs that are at hand and the same for every request."""
-    return lambda _request, need: needs[need]
 
-
-def _solved(solve: Callable[[], Spectrum], _request: Request, _need: str) -> Spectrum:
+def _solved(solve: Any, _request: Request, _need: str) -> Any:
     """A spectrum that is solved where it is first asked for, so that a failure is that of the rows that asked."""
     return solve()
-
-
-def _without_zero_rows(group: Group, norms: Tensor) -> Iterator[Group]:
-    """Sequences by their number of non-zero rows, the zero rows left out."""
-    counts = (norms > 0).sum(1)
-    for count in sorted(set(counts.tolist())):
-        members = (counts == count).nonzero().flatten().tolist()
-        if count == group.tokens.shape[1]:
-            yield group.pick(members)
-        else:
-            rows = torch.stack([group.tokens[i][norms[i] > 0] for i in members])
-            yield Group(rows, [group.numbers[i] for i in members])
 
 
 def _pool_form(request: Request) -> Literal["raw", "unit"]:

@@ -183,7 +183,7 @@ class Run:
         """The mask of the decoder's or of the other tokens."""
         masks = dict(self._batch.keep)
         mixed = self._decoders and self._decoders != {layer.stack for layer in self.plan.layers}
-        if mixed or any(name.startswith(DECODER) for name in masks):
+        if mixed or (self._decoders and any(name.startswith(DECODER) for name in masks)):
             masks = {name: mask for name, mask in masks.items() if name.startswith(DECODER) == decoder}
         padded = {name: mask for name, mask in masks.items() if not bool(mask.all())}
         if not padded:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from rankscope.collection import NOT_FINITE
+from rankscope.groups import groups
 from rankscope.measures import resolve
 from rankscope.records import Layer
-from rankscope.reduction import NOT_FINITE, Reduction, groups
+from rankscope.reduction import Reduction
 
 LAYER = Layer("h.*", 1, "h.0", "Block")
 
@@ -42,7 +44,7 @@ def test_groups_keep_every_real_token_and_its_place():
 
 
 def test_large_activations_are_taken_in_chunks(monkeypatch):
-    monkeypatch.setattr("rankscope.reduction.CHUNK_BYTES", 8 * 4 * 3 * 2)
+    monkeypatch.setattr("rankscope.groups.CHUNK_BYTES", 8 * 4 * 3 * 2)
     sizes = [len(group.numbers) for group in groups(torch.zeros(5, 4, 3), None)]
     assert sizes == [2, 2, 1]
 
@@ -125,7 +127,7 @@ def test_three_non_zero_rows_are_too_few_for_the_unit_form():
     tokens = torch.zeros(1, 16, 8)
     tokens[0, :3] = torch.randn(3, 8)
     assert status(tokens)["mu_bar"][0] == "ok"
-    assert status(tokens)["mu_bar_unit"][:2] == ("undefined", "fewer than 4 tokens")
+    assert status(tokens)["mu_bar_unit"][:2] == ("undefined", "fewer than 4 non-zero tokens")
 
 
 def test_equal_tokens_and_equal_up_to_a_thousandth():

@@ -32,7 +32,7 @@ def evaluate(request: Request | Measure, **needs: Tensor | Spectrum) -> tuple[Te
 
     Returns:
         Values (*batch) float64, NaN where undefined; and their error bounds (*batch), or None for a measure that does
-        not go through singular values (its rounding is of the order of 1e-15).
+        not go through singular values (its rounding is of the order of 1e-15). Of a vector both are (*batch, n).
 
     Example:
         >>> from rankscope.measures import MEASURES
@@ -53,14 +53,22 @@ def evaluate(request: Request | Measure, **needs: Tensor | Spectrum) -> tuple[Te
 
     sigma = spectrum.singular_values
     value = at(sigma)
-    return value, _bound(at, sigma, spectrum.error, value)
+    across = _across(at, sigma, spectrum.error, value)
+    if measure.vector:  # each number grows with its own singular value: the ends of the interval are the bound
+        return value, across
+    return value, torch.maximum(_first_order(at, sigma, spectrum.error), across)
 
 
-def _bound(at: Callable[[Tensor], Tensor], sigma: Tensor, error: Tensor, value: Tensor) -> Tensor:
+def _across(at: Callable[[Tensor], Tensor], sigma: Tensor, error: Tensor, value: Tensor) -> Tensor:
+    """How far the value is from that at either end of the intervals of all singular values."""
+    ends = torch.stack([at(sigma + error), at((sigma - error).clamp(min=0))])
+    return (ends - value).abs().amax(0)
+
+
+def _first_order(at: Callable[[Tensor], Tensor], sigma: Tensor, error: Tensor) -> Tensor:
+    """Σ |∂f/∂σ_i|·dσ_i."""
     with torch.inference_mode(mode=False), torch.enable_grad():
         point = torch.maximum(sigma, error).clone().requires_grad_()
         there = at(point)
         slope = torch.autograd.grad(there.sum(), point)[0] if there.requires_grad else torch.zeros_like(point)
-    first_order = torch.where(error > 0, slope.abs() * error, 0.0).sum(-1)
-    ends = torch.stack([at(sigma + error), at((sigma - error).clamp(min=0))])
-    return torch.maximum(first_order, (ends - value).abs().amax(0))
+    return torch.where(error > 0, slope.abs() * error, 0.0).sum(-1)

@@ -23,7 +23,11 @@ SITES: dict[str, Site] = {
     "tokens": "block",
     "spectrum": "block",
     "value": "value",
+    "mixed_value": "value",
     "first_value": "value",
+    "values_spectrum": "value",
+    "attention": "attention",
+    "allowed": "attention",
     "gradient": "gradient",
     "last_gradient": "gradient",
     "gradient_spectrum": "weight_gradient",
@@ -38,7 +42,9 @@ class Measure:
     `needs` are the parameters of `function`; `forms` what may be done to the tokens first; `pooled` whether it is a
     function of singular values alone, so that it can be taken over the tokens of all sequences; `healthy` the end at
     which representations are rich; `bounds` its range; `undefined` when it is NaN; `rank` and `residual` what stands
-    beside it (`bounds_beside`); `companions` the measures always shown with it; `min_tokens` the fewest tokens.
+    beside it (`bounds_beside`); `beside` gives that of the same needs where the shape alone does not decide it;
+    `companions` the measures always shown with it; `min_tokens` the fewest tokens; `vector` whether it is several
+    numbers a sequence, which a report keeps apart from its rows; `in_full` whether the preset `full` holds it.
     """
 
     name: str
@@ -57,6 +63,14 @@ class Measure:
     pooled: bool
     companions: tuple[str, ...]
     min_tokens: int
+    beside: Callable[..., tuple[Tensor, Tensor]] | None
+    vector: bool
+    in_full: bool
+
+    @property
+    def per_head(self) -> bool:
+        """Whether it can be taken of every head by itself: of values and attention, where the heads are apart."""
+        return self.site in {"value", "attention"}
 
     @property
     def summary(self) -> str:
@@ -86,6 +100,9 @@ def measure(
     pooled: bool = False,
     companions: tuple[str, ...] = (),
     min_tokens: int = 4,
+    beside: Callable[..., tuple[Tensor, Tensor]] | None = None,
+    vector: bool = False,
+    in_full: bool = True,
 ) -> Callable[[F], F]:
     """Register a function as the measure of its name; the names of its parameters are its needs.
 
@@ -102,6 +119,9 @@ def measure(
         pooled: for a measure of tokens: whether their singular values alone decide it.
         companions: measures shown whenever it is.
         min_tokens: with fewer tokens it means nothing.
+        beside: a function of the same needs that gives the ceiling and the reference of each sequence.
+        vector: whether it gives (*batch, n), each number non-decreasing in its singular value, in place of (*batch).
+        in_full: whether the preset `full` holds it; else it is had only by its name.
 
     Returns:
         A decorator that gives the function back as it is.
@@ -136,6 +156,9 @@ def measure(
             pooled=pooled or "spectrum" in needs,
             companions=companions,
             min_tokens=min_tokens,
+            beside=beside,
+            vector=vector,
+            in_full=in_full,
         )
         MEASURES.add(name, entry)
         return function

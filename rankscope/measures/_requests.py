@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from rankscope.measures._registry import MEASURES, Form, Measure
@@ -29,20 +29,21 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "forward": _FORWARD,
     "full": ("*",),
 }
-"""Names that stand for several; `*` is every measure in every form and scope it has."""
+"""Names that stand for several; `*` is every measure in every form and scope, but heads and what is named only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One measure in one form and scope."""
+    """One measure in one form and scope, of all heads together or of each."""
 
     measure: Measure
     form: Form = "raw"
     scope: Literal["sequence", "pooled"] = "sequence"
+    per_head: bool = False
 
     @property
     def name(self) -> str:
-        """The name of the measure with the suffix of its form, without the scope."""
+        """The name of the measure with the suffix of its form, without a prefix."""
         return self.measure.name if self.form == "raw" else f"{self.measure.name}_{self.form}"
 
     @property
@@ -56,7 +57,7 @@ def resolve(names: Iterable[str]) -> tuple[Request, ...]:
 
     Args:
         names: presets (quick, forward, full) and measures: a name, the suffix `_centered`, `_unit` or
-            `_unit_centered`, and the prefix `pooled:` for all sequences as one matrix.
+            `_unit_centered`, and the prefix `pooled:` for all sequences as one matrix or `head:` for each head.
 
     Returns:
         The requests.
@@ -77,23 +78,26 @@ def resolve(names: Iterable[str]) -> tuple[Request, ...]:
 
 
 def _known() -> dict[str, Request]:
-    """Every measure in every form, then those that can be pooled, by name."""
+    """Every measure in every form, then those that can be pooled and those that each head has, by name."""
     requests = [Request(measure, form) for measure in MEASURES.values() for form in measure.forms]
-    pooled = [Request(request.measure, request.form, "pooled") for request in requests if request.measure.pooled]
-    return {r.name: r for r in requests} | {f"pooled:{r.name}": r for r in pooled}
+    pooled = [replace(request, scope="pooled") for request in requests if request.measure.pooled]
+    heads = [replace(request, per_head=True) for request in requests if request.measure.per_head]
+    prefixed = {f"pooled:{r.name}": r for r in pooled} | {f"head:{r.name}": r for r in heads}
+    return {r.name: r for r in requests} | prefixed
 
 
 def _expand(typed: str, known: dict[str, Request]) -> Iterable[str]:
     """The names that a preset or a name stands for."""
     if typed in PRESETS:
-        return known if PRESETS[typed] == ("*",) else PRESETS[typed]
+        every = [name for name, request in known.items() if request.measure.in_full and not request.per_head]
+        return every if PRESETS[typed] == ("*",) else PRESETS[typed]
     if typed not in known:
         raise unknown_name("measure", typed, [*PRESETS, *known])
     return (typed,)
 
 
 def _accompanied(name: str, known: dict[str, Request]) -> dict[str, Request]:
-    """The request of a name and those of its companions, in its form and scope."""
+    """The request of a name and those of its companions, in its form and scope and of its heads."""
     base = known[name].measure
     names = [name.replace(base.name, each, 1) for each in (base.name, *base.companions)]
     return {each: known[each] for each in names}

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     paper="after Zhou et al. 2024 (Value Residual, arXiv 2410.17897); the averaging is this project's",
     formula="mean over tokens of cos(V_n[i], V_1[i])",
     undefined="the widths of the values differ between layers, or every value is zero",
+    version=2,
 )
 def value_cosine(value: Tensor, first_value: Tensor) -> Tensor:
     """How much of the first layer's values is left in the values of this layer, token by token.
 
     Mean over tokens of cos(V_n[i], V_1[i]), the heads side by side as they are; tokens where either is zero are left
-    out.
+    out. V_n is what this layer makes of its input, before a model with a value residual mixes V_1 into it; what
+    attention gets is measured by `value_cosine_mixed`.
 
     Args:
-        value: (*batch, tokens, width) float64, the values that enter attention at this layer.
+        value: (*batch, tokens, width) float64, the values of this layer.
         first_value: (*batch, tokens, width) float64, those of the first layer.
 
     Returns:

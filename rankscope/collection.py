@@ -1,0 +1,166 @@
+"""Collection: the cells of a run, filled by evaluating measures on groups of sequences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rankscope.cells import Cell, Sample, sample
+from rankscope.measures import evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rankscope.groups import Group
+    from rankscope.measures import Request
+    from rankscope.records import Layer, Row, Site, Status, Vector
+
+    Material = Callable[[Request, str], Any]
+
+NOT_FINITE = "non-finite values"
+ONE = (None,)  # all heads together
+
+
+class Collection:
+    """One cell a request, layer, parameter and head; a request that fails costs its own cells, not the report.
+
+    Args:
+        requests: the measures asked for.
+    """
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests: dict[str, list[Request]] = {}
+        for request in requests:
+            self._requests.setdefault(request.measure.site, []).append(request)
+        self.cells: dict[tuple[Any, ...], Cell] = {}
+
+    def at(self, site: Site) -> list[Request]:
+        """The requests of a site."""
+        return self._requests.get(site, [])
+
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all cells that hold one number a sequence, in the order in which places were seen."""
+        return tuple(cell.row() for cell in self.cells.values() if not cell.request.measure.vector)
+
+    def vectors(self) -> tuple[Vector, ...]:
+        """The others: several numbers a sequence."""
+        return tuple(cell.vector() for cell in self.cells.values() if cell.request.measure.vector)
+
+    def cell(
+        self,
+        request: Request,
+        layer: Layer,
+        parameter: str | None = None,
+        dtype: torch.dtype | None = None,
+        head: int | None = None,
+    ) -> Cell:
+        """The cell of a request at a place."""
+        key = (layer.stack, layer.index, request, parameter, head)
+        cell = self.cells.setdefault(key, Cell(request, layer, parameter, head=head))
+        cell.dtype = cell.dtype or dtype
+        return cell
+
+    def fail(
+        self,
+        requests: Sequence[Request],
+        layer: Layer,
+        status: Status,
+        reason: str,
+        parameter: str | None = None,
+    ) -> None:
+        """Say why requests could not be had at a layer, of all heads that were seen before."""
+        for request in requests:
+            place = (layer.stack, layer.index, request, parameter)
+            seen = [cell for key, cell in self.cells.items() if key[:4] == place]
+            for cell in seen or [self.cell(request, layer, parameter)]:
+                cell.failure = (status, reason)
+
+    def finite(
+        self,
+        layer: Layer,
+        requests: Sequence[Request],
+        group: Group,
+        dtype: torch.dtype,
+        parameter: str | None = None,
+        heads: Sequence[int] = (),
+    ) -> Group:
+        """The sequences without NaN and infinity; for the others a sample with the reason."""
+        finite = torch.isfinite(group.tokens).flatten(1).all(1).tolist()
+        rows, width = group.tokens.shape[1:]
+        bad = [number for number, ok in zip(group.numbers, finite, strict=True) if not ok]
+        for request in requests:
+            for head in heads if request.per_head else ONE:
+                cell = self.cell(request, layer, parameter, dtype, head)
+                cell.samples += [Sample(number, None, rows, width, NOT_FINITE) for number in bad]
+        return group.pick([index for index, ok in enumerate(finite) if ok])
+
+    def collect(
+        self,
+        layer: Layer,
+        requests: Sequence[Request],
+        group: Group,
+        dtype: torch.dtype,
+        material: Material,
+        parameter: str | None = None,
+        heads: Sequence[int] = (),
+        few: str = "fewer than {} tokens",
+    ) -> None:
+        """Evaluate each request on a group of finite sequences.
+
+        Args:
+            layer: where.
+            requests: what.
+            group: the sequences; their shape and numbers.
+            dtype: the dtype that the model computed in.
+            material: gives what a request needs, by name; of a request for each head with the heads after the batch.
+            parameter: of the layer, where there are several.
+            heads: the numbers of those heads.
+            few: the reason of a sequence that is too short.
+        """
+        rows, width = group.tokens.shape[1:]
+        for request in requests:
+            measure = request.measure
+            cells = [self.cell(request, layer, parameter, dtype, head) for head in (heads if request.per_head else ONE)]
+            if rows < measure.min_tokens:
+                reason = few.format(measure.min_tokens)
+                for cell in cells:
+                    cell.samples += [Sample(number, None, rows, width, reason, short=True) for number in group.numbers]
+                continue
+            try:
+                needs = {need: material(request, need) for need in measure.needs}
+                values, errors = evaluate(request, **needs)
+                beside = measure.beside(**needs) if measure.beside else ()
+            except Exception as error:
+                for cell in cells:
+                    cell.failure = ("error", f"{type(error).__name__}: {error}")
+                continue
+            for index, cell in enumerate(cells):
+                of_head = [
+                    tensor if tensor is None or not request.per_head else tensor[:, index]
+                    for tensor in (values, errors, *beside)
+                ]
+                cell.samples += _samples(group.numbers, of_head, (rows, width), measure.undefined)
+
+
+def _samples(
+    numbers: list[int], found: list[torch.Tensor | None], shape: tuple[int, int], undefined: str
+) -> list[Sample]:
+    """One sample a sequence from values, error bounds, ceilings and references, (batch) or, of vectors, (batch, n)."""
+    columns: list[list[Any]] = [[None] * len(numbers) if tensor is None else tensor.tolist() for tensor in found]
+    return [
+        sample(number, value, shape, undefined, *others)
+        for number, value, *others in zip(numbers, *columns, strict=True)
+    ]
+
+
+def given(**needs: Any) -> Material:
+    """Needs that are at hand and the same for every request.
+
+    Args:
+        **needs: what a measure may ask for, by name.
+
+    Returns:
+        The material for `collect`.
+    """
+    return lambda _request, need: needs[need]
