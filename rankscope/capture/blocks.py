@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from rankscope.capture.flow import union
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,6 +64,38 @@ def held(group: Sequence[Call], sums: Sequence[Site]) -> set[Site]:
         Those of them that do.
     """
     return {site for site in sums if (call := site.call.inside(group)) and call.sums & site.bit}
+
+
+def stream(call: Call, sums: Sequence[Site]) -> int:
+    """Which floating input of a block is the residual stream: the first that is a skip of its adds, else the first.
+
+    Args:
+        call: the call of a block.
+        sums: the sums that may be residual adds.
+
+    Returns:
+        The number of the input.
+    """
+    skips = _skips(call, sums)
+    return next((number for number, near in enumerate(call.streams) if near & skips), 0)
+
+
+def streams(call: Call, sums: Sequence[Site]) -> int:
+    """The origins near the inputs of a block that are skips of its adds, else near its first input that has any.
+
+    Args:
+        call: the call of a block.
+        sums: the sums that may be residual adds.
+
+    Returns:
+        Bit set of origins.
+    """
+    skips = _skips(call, sums)
+    return union(near for near in call.streams if near & skips) or call.stream
+
+
+def _skips(call: Call, sums: Sequence[Site]) -> int:
+    return union(site.origins for site in sums if site.call.inside([call]) and call.sums & site.bit)
 
 
 def _named_alike(calls: Sequence[Call]) -> dict[str, Group]:

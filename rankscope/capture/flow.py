@@ -9,6 +9,9 @@ where values enter.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import operator
 import re
 import types
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 MIXING = re.compile(
     r"(bi)?linear|_*r?matmul_*|(add)?[bm]?m[mv]_?|(add|badd)bmm_?|_?(scaled|grouped)_mm|einsum|tensordot"
@@ -39,10 +42,13 @@ SUMS: dict[str, tuple[int, ...]] = {  # name of a sum -> positions of its branch
     **dict.fromkeys(FUSED | {"addcmul", "addcmul_"}, (1, 2)),
     **dict.fromkeys(("index_add", "index_add_"), (3,)),
 }
+SCALES = {"mul", "__mul__", "__rmul__", "mul_", "__imul__", "multiply"}  # a scaling, where it is constant over features
+NORMS = re.compile(r"(layer|rms|group|batch|instance)_norm|normalize|(linalg_)?(vector_)?norm|rsqrt|std")
 SCORES = {"matmul", "__matmul__", "bmm", "einsum", "baddbmm"}  # scores = queries @ keys
 WHOLE_ATTENTION = {"scaled_dot_product_attention": 2, "flex_attention": 2}  # name -> position of the values
 PRODUCTS = {"matmul": 1, "__matmul__": 1, "bmm": 1, "einsum": 2}  # softmax(scores) @ values
 VALUES = WHOLE_ATTENTION | PRODUCTS
+WATCHED = set(VALUES) | set(SUMS) | SCALES  # the operations whose place in the user's code is asked for
 BRANCH_KEYWORDS = ("other", "end", "tensor1", "tensor2", "source", "mat1", "mat2", "batch1", "batch2")
 
 
@@ -63,7 +69,7 @@ def tensors(data: Any) -> Iterator[Tensor]:
     """The floating tensors of nested arguments, parameters left out.
 
     Args:
-        data: tensors in dicts, lists and tuples, also of the dataclass kind that behaves as a dict.
+        data: tensors in dicts, lists, tuples and dataclasses.
 
     Yields:
         Each tensor, in order.
@@ -78,6 +84,25 @@ def tensors(data: Any) -> Iterator[Tensor]:
     elif isinstance(data, (list, tuple, dict)):
         for item in data.values() if isinstance(data, dict) else data:
             yield from tensors(item)
+    elif dataclasses.is_dataclass(data):
+        for field in dataclasses.fields(data):
+            yield from tensors(getattr(data, field.name, None))
+
+
+def union(sets: Iterable[int]) -> int:
+    """The union of bit sets.
+
+    Args:
+        sets: bit sets.
+
+    Returns:
+        Their union.
+
+    Example:
+        >>> union([1, 2, 2])
+        3
+    """
+    return functools.reduce(operator.or_, sets, 0)
 
 
 def function_name(function: Callable[..., Any]) -> str:
@@ -112,13 +137,25 @@ def place(names: Mapping[int, str], frame: types.FrameType | None) -> Steps | No
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One floating operand, by its number, of one operation."""
+
+    steps: Steps
+    hit: int
+    operand: int
+
+
 @dataclass(slots=True)
 class Flow:
     """What one tensor was made of: bit sets of origins, and of the sums it carries.
 
     `near`, `deep` and `every` as in the module's docstring; `once` and `twice`: reached by at least one, two learned
-    maps; `sums`: sums whose result is near; `scores`: a product of two activations; `weights`: a softmax of scores;
-    `repeated`: the shape before heads were repeated.
+    maps; `sums`: sums whose result is near; `scores`: of a product of two activations, the origins near the second,
+    the keys; `weights`: the same of a softmax of scores; `repeated` and `single`: the shape, and the origins near,
+    before heads were repeated; `scaled`: what was multiplied by a number for each token, by `learned` ones with
+    `gained`; `own`: of a sum of values with those of earlier layers, the layer's own term; `normed`: went through a
+    norm since its origin; `learned`: made of parameters only.
     """
 
     near: int = 0
@@ -127,9 +164,15 @@ class Flow:
     once: int = 0
     twice: int = 0
     sums: int = 0
-    scores: bool = False
-    weights: bool = False
+    scores: int = 0
+    weights: int = 0
     repeated: torch.Size | None = None
+    single: int = 0
+    scaled: Term | None = None
+    gained: bool = False
+    own: Term | None = None
+    normed: bool = False
+    learned: bool = False
 
     def add(self, other: Flow, *, near: bool = True) -> None:
         """Take in what an operand was made of; without `near` only by way of a mixing operation."""
@@ -141,14 +184,17 @@ class Flow:
         self.sums |= other.sums
         self.scores |= other.scores
         self.weights |= other.weights
+        self.normed |= other.normed
+        if near and self.scaled is None:
+            self.scaled, self.gained = other.scaled, other.gained
 
 
 @dataclass(eq=False, slots=True)
 class Call:
     """One call of a module: origins it read (`entry`), near its inputs (`streams`), near its first output (`exit`).
 
-    `sums`: the sums that reach that output; `number`: how many calls began before; `last`: the number after its own
-    calls; `index`: how many calls of the same module came before.
+    `sums`: the sums that reach that output; `shape`: its shape; `number`: how many calls began before; `last`: the
+    number after its own calls; `index`: how many calls of the same module came before.
     """
 
     module: nn.Module
@@ -162,6 +208,7 @@ class Call:
     exit: int = 0
     sums: int = 0
     last: int = 0
+    shape: tuple[int, ...] = ()
 
     @property
     def stream(self) -> int:
@@ -178,11 +225,11 @@ class Call:
 
 @dataclass(eq=False, slots=True)
 class Site:
-    """A sum that may be a residual add, or an attention call, and where it runs.
+    """A sum that may be a residual add, and where it runs.
 
-    Of a sum: `skip` is the position of its skip operand, `kind` identity or projection, `bit` its bit in `Flow.sums`,
-    `origin_call` the call in which its branch was made, `carried` the sums that its skip carries. Of an attention
-    call: `repeated` is the shape of the values before heads were repeated.
+    `skip` is the position of its skip operand, `kind` identity or projection, `bit` its bit in `Flow.sums`,
+    `origin_call` the call in which its branch was made, `carried` the sums that its skip carries; `gain`: its skip,
+    before it was multiplied by a parameter, and the shape of that; `norms`: whether skip and branch were normed.
     """
 
     steps: Steps
@@ -195,4 +242,27 @@ class Site:
     bit: int = 0
     origin_call: Call | None = None
     carried: int = 0
+    gain: Term | None = None
+    shape: tuple[int, ...] = ()
+    norms: tuple[bool, bool] = (False, False)
+
+
+@dataclass(eq=False, slots=True)
+class Attending:
+    """An attention call, and where it runs.
+
+    `near` are the origins near its values, `keys` those near its keys; `shape` that of its values, `operand` their
+    number, `equation` that of an einsum; `own` and `repeated` as in `Flow`.
+    """
+
+    steps: Steps
+    hit: int
+    call: Call
+    operation: str
+    near: int
+    keys: int
+    shape: tuple[int, ...]
+    operand: int
+    equation: str | None = None
+    own: Term | None = None
     repeated: torch.Size | None = None

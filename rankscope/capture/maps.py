@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from rankscope.capture.flow import tensors
 from rankscope.capture.layout import Unmeasurable
+from rankscope.capture.orders import map_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,7 +115,9 @@ def maps_of(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         return _softmax(*args, **kwargs)
     if operation == "flex_attention":
         return _flex(*args, **kwargs)
-    return _given(next(tensors((args, kwargs))))
+    weights = next(tensors((args, kwargs)))
+    order = map_order(args[0]) if operation == "einsum" and isinstance(args[0], str) else None
+    return _given(weights.permute(order) if order else weights)
 
 
 def _softmax(
@@ -160,8 +164,38 @@ def _given(weights: Tensor) -> AttentionMaps:
     return AttentionMaps(tuple(weights.shape[:-2]), weights.shape[-2], weights.shape[-1], read)
 
 
-def _flex(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> AttentionMaps:
-    raise NotImplementedError
+def _flex(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    score_mod: Callable[..., Tensor] | None = None,
+    block_mask: BlockMask | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    **others: Any,
+) -> AttentionMaps:
+    """What the call gives for identity values, which holds whatever it does to the scores."""
+    del value, others
+
+    def read(part: Part) -> tuple[Tensor, Tensor]:
+        assert isinstance(part, int)
+        q, k = _wide(query[part : part + 1]), _wide(key[part : part + 1])
+        identity = torch.eye(k.shape[2], dtype=k.dtype, device=k.device).expand(*k.shape[:3], -1)
+        mod = score_mod and (lambda score, batch, *rest: score_mod(score, batch + part, *rest))
+        mask = block_mask and _of_sequence(block_mask, part)
+        found = flex_attention(q, k, identity, mod, mask, scale, enable_gqa)
+        assert isinstance(found, Tensor)
+        return found[0], (found[0] > 0).any(0)
+
+    return AttentionMaps(tuple(query.shape[:-2]), query.shape[-2], key.shape[-2], read)
+
+
+def _of_sequence(mask: BlockMask, part: int) -> BlockMask:
+    """The mask of one sequence, which then counts as number 0."""
+    whole = mask.mask_mod
+    one = mask[part if mask.shape[0] > 1 else 0]
+    one.mask_mod = lambda batch, *rest: whole(batch + part, *rest)
+    return one
 
 
 def _wide(tensor: Tensor) -> Tensor:

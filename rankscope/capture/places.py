@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from rankscope.capture.flow import Steps
+    from rankscope.capture.flow import Steps, Term
     from rankscope.capture.skips import Status
     from rankscope.records import Layer, Note
 
@@ -26,15 +26,6 @@ class Place:
     call: int
     entering: bool = False
     stream: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One floating operand, by its number, of one operation."""
-
-    steps: Steps
-    hit: int
-    operand: int
 
 
 @dataclass(frozen=True, slots=True)

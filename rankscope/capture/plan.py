@@ -6,9 +6,10 @@ import difflib
 import fnmatch
 from typing import TYPE_CHECKING
 
+from rankscope.capture.adds import adds
 from rankscope.capture.attention import NO_ATTENTION, attention
-from rankscope.capture.blocks import stacks
-from rankscope.capture.places import Add, Place, Plan
+from rankscope.capture.blocks import stacks, stream
+from rankscope.capture.places import Place, Plan
 from rankscope.capture.skips import statuses
 from rankscope.errors import CaptureError
 from rankscope.records import Layer, Note, display_name
@@ -72,7 +73,8 @@ def plan(trace: Trace, layers: Sequence[str] = (), skip_layers: Sequence[str] = 
         notes=tuple(notes),
         attention=seen.attention,
         no_attention=seen.no_attention,
-        adds=_adds(trace, blocks),
+        adds=adds(trace, blocks),
+        value_modules=seen.modules,
     )
 
 
@@ -124,20 +126,13 @@ def _places(stack: str, calls: Sequence[Call], trace: Trace, blocks: dict[Call, 
     entry = Layer(stack, 0, f"{_label(first, calls)}.input", kind)
     places = []
     if first.streams:
-        places.append(Place(entry, first.module, first.name, first.index, entering=True, stream=_stream(first, trace)))
+        places.append(
+            Place(entry, first.module, first.name, first.index, entering=True, stream=stream(first, trace.sums))
+        )
     for index, call in enumerate(calls, 1):
         layer = blocks[call] = Layer(stack, index, _label(call, calls), type(call.module).__name__)
         places.append(Place(layer, call.module, call.name, call.index))
     return places
-
-
-def _stream(call: Call, trace: Trace) -> int:
-    """Which floating input of a block is the residual stream: the skip of its adds, else the first."""
-    skips = 0
-    for site in trace.sums:
-        if site.call.inside([call]) and call.sums & site.bit:
-            skips |= site.origins
-    return next((number for number, near in enumerate(call.streams) if near & skips), 0)
 
 
 def _without_adds(trace: Trace, blocks: Mapping[Call, Layer]) -> list[Note]:
@@ -147,21 +142,3 @@ def _without_adds(trace: Trace, blocks: Mapping[Call, Layer]) -> list[Note]:
     }
     bare = dict.fromkeys(layer.stack for layer in blocks.values() if layer.stack not in found | {MODULES})
     return [Note("RS424", f"{stack}: no residual add was recognised in its blocks") for stack in bare]
-
-
-def _adds(trace: Trace, blocks: Mapping[Call, Layer]) -> tuple[Add, ...]:
-    """Every sum that may be a residual add, in the order of their running."""
-    return tuple(
-        Add(
-            layer=blocks[block] if block else None,
-            module=display_name(site.call.name),
-            operation=site.operation,
-            kind=site.kind,
-            status=status,
-            skip=site.skip,
-            norm=None,
-            steps=site.steps,
-            hit=site.hit,
-        )
-        for site, (status, block) in reversed(statuses(trace, blocks).items())
-    )

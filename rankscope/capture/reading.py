@@ -1,4 +1,8 @@
-"""Reading: values and attention maps of later forward passes, at the places of a plan."""
+"""Reading: values and attention maps of later forward passes, at the places of a plan.
+
+Where a model mixes its values with those of earlier layers, V'_n = λ1 V_1 + λ2 V_n, attention gets V'_n. V_n is then
+followed beside it: from its own term on, before it is scaled, every view of the sum is taken of the term as well.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from rankscope.capture.flow import OPENED, VALUES, Steps, function_name, place, tensors
+from rankscope.capture.flow import INPLACE, MIXING, OPENED, SCALES, SUMS, VALUES, Steps, function_name, place, tensors
 from rankscope.capture.maps import maps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
     from torch import Tensor
 
     from rankscope.capture.maps import AttentionMaps
     from rankscope.capture.places import AttentionPlace, Plan, ValuePlace
+
+Key = tuple[Steps, int]
 
 
 class Read(TorchFunctionMode):
@@ -24,20 +31,25 @@ class Read(TorchFunctionMode):
 
     Args:
         plan: the plan, whose `values` and `attention` name the calls.
-        observe_values: receives the place, V_n, and V'_n, which is what attention gets; None where not asked for.
-        observe_attention: receives the place and the maps; None where not asked for.
+        values: receives the place, V_n and V'_n; None where not asked for.
+        attention: receives the place and the maps; None where not asked for.
     """
 
     def __init__(
         self,
         plan: Plan,
-        observe_values: Callable[[ValuePlace, Tensor, Tensor], None] | None,
-        observe_attention: Callable[[AttentionPlace, AttentionMaps], None] | None,
+        values: Callable[[ValuePlace, Tensor, Tensor], None] | None,
+        attention: Callable[[AttentionPlace, AttentionMaps], None] | None,
     ) -> None:
         super().__init__()
-        self._plan = plan
-        self._observe_values = observe_values
-        self._observe_attention = observe_attention
+        self._names, self._values, self._attention = plan.names, values, attention
+        self._value_places = plan.values if values else {}
+        self._attention_places = plan.attention if attention else {}
+        owns = [target.own for target in self._value_places.values() if target.own]
+        self._own = {(own.steps, own.hit): own.operand for own in owns}
+        self._beside: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
+        summing = owns or any(len(steps) > 1 for steps, _ in self._value_places)
+        self._watched = set(VALUES) | (set(SUMS) | SCALES if summing else set())
         self._hits: dict[Steps, int] = {}
 
     def __torch_function__(
@@ -48,11 +60,46 @@ class Read(TorchFunctionMode):
             with self:
                 return OPENED[func](*args, **kwargs)
         name = function_name(func)
-        if name in VALUES and (where := place(self._plan.names, sys._getframe(1))):
-            hit = self._hits[where] = self._hits.get(where, -1) + 1
-            if self._observe_values and (values := self._plan.values.get((where, hit))):
-                tensor = list(tensors((args, kwargs)))[values.operand]
-                self._observe_values(values, tensor, tensor)
-            if self._observe_attention and (attention := self._plan.attention.get((where, hit))):
-                self._observe_attention(attention, maps_of(name, args, kwargs))
-        return func(*args, **kwargs)
+        key = self._key(name)
+        if self._values and (values := self._value_places.get(key)):
+            self._observe(values, list(tensors((args, kwargs)))[values.operand])
+        if self._attention and (attention := self._attention_places.get(key)):
+            self._attention(attention, maps_of(name, args, kwargs))
+        if not self._own:
+            return func(*args, **kwargs)
+        return self._follow(key, func, name, args, kwargs)
+
+    def _key(self, name: str) -> Key:
+        """Place and hit of an operation; one that no plan holds where nothing of it is asked."""
+        if name not in self._watched or (where := place(self._names, sys._getframe(2))) is None:
+            return (), 0
+        hit = self._hits[where] = self._hits.get(where, -1) + 1
+        return where, hit
+
+    def _observe(self, target: ValuePlace, mixed: Tensor) -> None:
+        value = mixed if target.own is None else self._beside.get(mixed)
+        if value is None or self._values is None:
+            return  # the term did not run before the call that it belongs to
+        same = value is mixed
+        mixed = mixed.permute(target.order) if target.order else mixed
+        value = mixed if same else value.permute(target.order) if target.order else value
+        self._values(target, value, mixed)
+
+    def _follow(self, key: Key, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
+        """Run an operation, and beside it the same views of V_n that it takes of V'_n."""
+        operands = list(tensors((args, kwargs)))
+        if key in self._own:
+            own: Tensor | None = operands[self._own[key]]
+        else:
+            own = next((self._beside[tensor] for tensor in operands if tensor in self._beside), None)
+        if own is None or MIXING.fullmatch(name):
+            return func(*args, **kwargs)
+        if INPLACE.fullmatch(name):
+            own = own.clone()
+        output = func(*args, **kwargs)
+        if key in self._own or name in SUMS or name in SCALES:
+            self._beside[output] = own.expand_as(output)
+        elif args and args[0] in self._beside:
+            for tensor, beside in zip(tensors(output), tensors(func(own, *args[1:], **kwargs)), strict=True):
+                self._beside[tensor] = beside
+        return output

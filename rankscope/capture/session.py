@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from rankscope.errors import CaptureError
 from rankscope.inputs.arguments import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from torch.utils.hooks import RemovableHandle
 
     from rankscope.capture.maps import AttentionMaps
     from rankscope.capture.places import AttentionPlace, Place, Plan, ValuePlace
@@ -27,7 +30,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, no fused fast path, eager execution; everything is restored on the way out.
 
     Restored are the training flag of every module, the fast-path switch of nn.MultiheadAttention and the random
-    number generators of torch.
+    number generators of torch. DataParallel runs on the first of its devices.
 
     Args:
         model: the model.
@@ -44,6 +47,10 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         True
     """
     training = [(module, module.training) for module in model.modules()]
+    spread = [
+        module for module in model.modules() if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1
+    ]
+    several = [module.device_ids for module in spread]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     devices = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
@@ -51,12 +58,17 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices), torch.compiler.set_stance("force_eager"):
         try:
             torch.backends.mha.set_fastpath_enabled(False)
-            model.eval()
+            for module, _ in training:  # not by eval(), which a class may have overridden to merge its weights
+                module.training = False
+            for module in spread:  # hooks on the copies that run in threads would say the same things in any order
+                module.device_ids = module.device_ids[:1]
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast_path)
             for module, flag in training:
                 module.training = flag
+            for module, ids in zip(spread, several, strict=True):
+                module.device_ids = ids
 
 
 def forward(
@@ -84,12 +96,12 @@ def forward(
     Raises:
         CaptureError: the model raised.
     """
-    handles = []
+    handles: list[RemovableHandle] = []
     try:
-        for module, places in _by_module(plan).items():
-            watch = _Watch(places, observe)
-            handles.append(module.register_forward_pre_hook(watch.enter, with_kwargs=True))
-            handles.append(module.register_forward_hook(watch.leave))
+        handles += _hooks(plan.places, observe)
+        if observe_values is not None:
+            seen = functools.partial(_as_values, plan, observe_values)
+            handles += _hooks(plan.value_modules, seen)
         wanted = (observe_values and plan.values) or (observe_attention and plan.attention)
         with Read(plan, observe_values, observe_attention) if wanted else contextlib.nullcontext():
             return call(model, batch)
@@ -170,11 +182,21 @@ def _raised_in(error: BaseException) -> str:
     return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} in {code.co_name}"
 
 
-def _by_module(plan: Plan) -> dict[nn.Module, list[Place]]:
-    places: dict[nn.Module, list[Place]] = {}
-    for place in plan.places:
-        places.setdefault(place.module, []).append(place)
-    return places
+def _hooks(places: Sequence[Place], observe: Callable[[Place, Tensor], None]) -> Iterator[RemovableHandle]:
+    by_module: dict[nn.Module, list[Place]] = {}
+    for place in places:
+        by_module.setdefault(place.module, []).append(place)
+    for module, its_places in by_module.items():
+        watch = _Watch(its_places, observe)
+        yield module.register_forward_pre_hook(watch.enter, with_kwargs=True)
+        yield module.register_forward_hook(watch.leave)
+
+
+def _as_values(plan: Plan, observe: Callable[[ValuePlace, Tensor, Tensor], None], place: Place, tensor: Tensor) -> None:
+    """What a module gave, or got, are the values of its layer."""
+    target = plan.values[(place.module_name,), place.call]
+    values = tensor.permute(target.order) if target.order else tensor
+    observe(target, values, values)
 
 
 class _Watch:

@@ -25,7 +25,7 @@ def candidate(
     exactly one learned map away from the one and more from the other; the skip is as large as the sum.
 
     Args:
-        site: the sum; its `kind`, `skip`, `origins` and `carried` are filled in.
+        site: the sum; its `kind`, `skip` and all that is known of the skip are filled in.
         args: the positional arguments of the call.
         kwargs: its keyword arguments.
         flow: the books of a tensor.
@@ -59,7 +59,9 @@ def candidate(
     site.skip = 0 if found[0] else 1
     site.origins = found[site.skip]
     skip, branch = (a, b) if found[0] else (b, a)
-    site.carried = skip.sums
+    site.carried, site.norms = skip.sums, (skip.normed, branch.normed)
+    site.gain = skip.scaled if skip.gained else None
+    site.shape = tuple((first if found[0] else rest[0]).shape)
     return branch
 
 

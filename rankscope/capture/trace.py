@@ -19,22 +19,27 @@ from rankscope.capture.flow import (
     CREATES,
     INPLACE,
     MIXING,
+    NORMS,
     OPENED,
-    PRODUCTS,
     RESIZES,
+    SCALES,
     SCORES,
     SUMS,
     UNLEARNED,
-    VALUES,
+    WATCHED,
     WHOLE_ATTENTION,
+    Attending,
     Call,
     Flow,
     Site,
     Steps,
+    Term,
     function_name,
     place,
     tensors,
+    union,
 )
+from rankscope.capture.operands import attends, has_parameter, repeated, scaled
 from rankscope.capture.session import call
 from rankscope.capture.skips import candidate
 from rankscope.capture.wrappers import named_modules
@@ -42,9 +47,8 @@ from rankscope.capture.wrappers import named_modules
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
+    from rankscope.capture.operands import Operands
     from rankscope.records import Batch
-
-Operands = list[tuple[Tensor, Flow]]
 
 
 @dataclass(eq=False)
@@ -57,7 +61,7 @@ class Trace(TorchFunctionMode):
     model: nn.Module
     calls: list[Call] = field(default_factory=list)
     sums: list[Site] = field(default_factory=list)
-    attention: list[Site] = field(default_factory=list)
+    attention: list[Attending] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -67,13 +71,38 @@ class Trace(TorchFunctionMode):
         self._hits: dict[Steps, int] = {}
         self._stack: list[Call] = []
         self._origin_calls: list[Call | None] = []
+        self._made: list[int] = []  # for each origin those near the operands that it was made of
         self._foreign = 0  # origins that no watched operation made
+        self.valued = 0  # origins near the values of any attention call so far, and sums of such values
         self._counts: dict[int, int] = {}
         self.declared: tuple[torch.Size, bool] | None = None
 
-    def _origin(self) -> int:
+    def _origin(self, made: int = 0) -> int:
         self._origin_calls.append(self._stack[-1] if self._stack else None)
+        self._made.append(made)
         return 1 << len(self._origin_calls) - 1
+
+    def roots(self, near: int, born: int) -> int:
+        """The origins, among the first `born`, from which later ones were made.
+
+        Args:
+            near: the origins to begin with.
+            born: how many origins there were before the piece of the trace that is walked back.
+
+        Returns:
+            Bit set of origins.
+        """
+        before, found, todo, seen = (1 << born) - 1, 0, near, 0
+        while todo:
+            found |= todo & before
+            todo &= ~before & ~seen
+            seen |= todo
+            made, rest = 0, todo
+            while rest:
+                made |= self._made[rest.bit_length() - 1]
+                rest &= ~(1 << rest.bit_length() - 1)
+            todo = made
+        return found
 
     def flow(self, tensor: Tensor) -> Flow:
         """What a tensor was made of; one seen for the first time becomes an origin."""
@@ -108,7 +137,10 @@ class Trace(TorchFunctionMode):
         if not flow.every & call.entry and (self._foreign & flow.every) >> call.born:
             flow.every |= call.entry  # an opaque kernel made it inside this call: it may depend on all the call read
             flow.deep |= call.entry
+            for number in range(call.born, flow.near.bit_length()):
+                self._made[number] |= union(call.streams)
         call.exit, call.sums = flow.near, flow.sums
+        call.shape = next((tuple(tensor.shape) for tensor in tensors(output)), ())
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -119,83 +151,92 @@ class Trace(TorchFunctionMode):
                 return OPENED[func](*args, **kwargs)
         name = function_name(func)
         operands = [] if CREATES.fullmatch(name) else [(t, self.flow(t)) for t in tensors((args, kwargs))]
-        site = self._site(name, operands, args, kwargs)
+        found = self._watch(name, operands, args, kwargs) if name in WATCHED and self._stack else Flow()
         output = func(*args, **kwargs)
         results = list(tensors(args[0] if name == "__setitem__" else output))
         if results:
-            self._propagate(func, name, operands, results, site)
+            found.learned = all(f.learned for _, f in operands) if operands else has_parameter(args)
+            self._propagate(func, name, operands, results, found)
         return output
 
-    def _site(self, name: str, operands: Operands, args: Any, kwargs: Any) -> Site | None:
-        """Note an attention call; return the site of a sum that may be a residual add."""
-        if (name not in SUMS and name not in VALUES) or not self._stack:
-            return None
-        where = place(self.names, sys._getframe(2))
+    def _watch(self, name: str, operands: Operands, args: Any, kwargs: Any) -> Flow:
+        """Note an attention call, or a sum that may be a residual add; what it means for the result."""
+        where, found = place(self.names, sys._getframe(2)), Flow()
         if where is None:
-            return None
+            return found
         hit = self._hits[where] = self._hits.get(where, -1) + 1
-        site = Site(where, hit, self._stack[-1], name)
-        if _attends(name, operands):
-            flow = operands[2 if name in WHOLE_ATTENTION else 1][1]
-            site.repeated, site.origins = flow.repeated, flow.every
-            self.attention.append(site)
-        branch = candidate(site, args, kwargs, self.flow) if name in SUMS and len(operands) > 1 else None
-        if branch is None:
+        if attends(name, operands):
+            self._attending(
+                Attending(where, hit, self._stack[-1], name, 0, 0, (), WHOLE_ATTENTION.get(name, 1)), operands
+            )
+            if name == "einsum" and isinstance(args[0], str):
+                self.attention[-1].equation = args[0]
+        elif name in SCALES and (number := scaled(args, operands)) is not None:
+            found.scaled = Term(where, hit, number)
+            found.gained = has_parameter(args) or any(flow.learned for _, flow in operands)
+        elif name in SUMS and len(operands) > 1:
+            found.own = self._own(where, hit, operands)
+            site = Site(where, hit, self._stack[-1], name)
+            if branch := candidate(site, args, kwargs, self.flow):
+                site.origin_call = self._origin_calls[branch.near.bit_length() - 1] if branch.near else site.call
+                found.sums = site.bit = 1 << len(self.sums)
+                self.sums.append(site)
+        return found
+
+    def _attending(self, site: Attending, operands: Operands) -> None:
+        tensor, flow = operands[site.operand]
+        site.near, site.shape = flow.near, tuple(tensor.shape)
+        site.keys = operands[1][1].near if site.operation in WHOLE_ATTENTION else operands[0][1].weights
+        site.own, site.repeated = flow.own, flow.repeated
+        self.valued |= flow.near | flow.single
+        self.attention.append(site)
+
+    def _own(self, where: Steps, hit: int, operands: Operands) -> Term | None:
+        """In a sum of values with those of an earlier layer, the layer's own term before it was scaled."""
+        own = [k for k, (_, flow) in enumerate(operands) if not flow.near & self.valued]
+        largest = max(tensor.numel() for tensor, _ in operands)
+        own = [k for k in own if operands[k][0].numel() == largest]
+        if len(own) != 1 or len(own) == len(operands):
             return None
-        site.origin_call = self._origin_calls[branch.near.bit_length() - 1] if branch.near else site.call
-        site.bit = 1 << len(self.sums)
-        self.sums.append(site)
-        return site
+        flow = operands[own[0]][1]
+        return flow.own or flow.scaled or Term(where, hit, own[0])
 
     def _propagate(
-        self,
-        func: Callable[..., Any],
-        name: str,
-        operands: Operands,
-        results: list[Tensor],
-        site: Site | None,
+        self, func: Callable[..., Any], name: str, operands: Operands, results: list[Tensor], found: Flow
     ) -> None:
-        """Give each result its record."""
-        operator = type(func).__module__ == "torch._ops" and not str(func).startswith(("aten", "prims"))
-        mixing = operator or MIXING.fullmatch(name) is not None
+        """Give each result its record: what its operands were made of, and what was `found` of the operation."""
+        opaque = type(func).__module__ == "torch._ops" and not str(func).startswith(("aten", "prims"))
+        mixing = opaque or MIXING.fullmatch(name) is not None
         summing = name in SUMS and len(operands) > 1
-        new = Flow(repeated=_repeated(name, operands))
+        new = Flow(own=found.own, learned=found.learned)
+        if found.scaled:
+            new.scaled, new.gained = found.scaled, found.gained
         for tensor, flow in operands:
             same_size = name in RESIZES or any(tensor.numel() == result.numel() for result in results)
             new.add(flow, near=not (mixing or summing) and same_size)
+            new.own = new.own or flow.own
+        new.repeated, new.single = repeated(name, operands)
         if mixing:
-            new.deep, new.sums, new.weights = new.every, 0, False
-            new.scores = name in SCORES and len(operands) > 1 and not _attends(name, operands)
+            new.deep, new.sums, new.weights, new.own, new.normed = new.every, 0, 0, None, False
+            scoring = name in SCORES and len(operands) > 1 and not attends(name, operands)
+            new.scores = operands[-1][1].near if scoring else 0
             if not UNLEARNED.match(name):
                 new.once, new.twice = new.every, new.twice | new.once
         elif "softmax" in name:
-            new.weights, new.scores = new.scores, False
+            new.weights, new.scores = new.scores, 0
+        new.normed = NORMS.fullmatch(name) is not None or (new.normed and not summing)
         if not new.near:
-            new.near = self._origin()
+            new.near = self._origin(union(flow.near for _, flow in operands))
             new.every |= new.near
-        if site is not None:
-            new.sums |= site.bit
+            if summing and all(flow.near & self.valued for _, flow in operands):
+                self.valued |= new.near
+        new.sums |= found.sums
         for result in results:
             self._flows[result] = replace(new)
         if INPLACE.fullmatch(name) and (storage := results[0].untyped_storage()._cdata):
             for other, flow in self._flows.items():  # a write through a view reaches its base and the other views
                 if other is not results[0] and other.untyped_storage()._cdata == storage:
                     flow.add(new)
-
-
-def _attends(name: str, operands: Operands) -> bool:
-    """Whether this call mixes values: the whole of attention in one call, or a softmax of scores times something."""
-    if name in WHOLE_ATTENTION:
-        return len(operands) > 2
-    return name in PRODUCTS and len(operands) > 1 and operands[0][1].weights
-
-
-def _repeated(name: str, operands: Operands) -> torch.Size | None:
-    if not operands:
-        return None
-    if name in {"expand", "repeat_interleave"}:
-        return operands[0][0].shape
-    return operands[0][1].repeated if name in {"reshape", "view"} else None
 
 
 def trace(model: nn.Module, batch: Batch) -> Trace:
@@ -218,7 +259,7 @@ def trace(model: nn.Module, batch: Batch) -> Trace:
     handles = []
     try:
         for _, module in named_modules(model):
-            handles.append(module.register_forward_pre_hook(watched.enter, with_kwargs=True))
+            handles.append(module.register_forward_pre_hook(watched.enter, prepend=True, with_kwargs=True))
             handles.append(module.register_forward_hook(watched.leave, with_kwargs=True))
         with torch.compiler.set_stance("force_eager"), watched:
             call(model, batch)
