@@ -33,24 +33,44 @@ def placed(source: Source, device: str, dtype: str | None) -> tuple[nn.Module, t
         dtype: ``float32``, ``float64``, ``bfloat16``, ``float16``, or None for the model's own.
 
     Returns:
-        The model, the device, and the dtype that floating inputs are cast to (None: as they are).
+        The model, the device, and the dtype that floating inputs are cast to (None: as they are, where the
+        parameters are of several).
 
     Raises:
         UsageError: the device is not there, or a name is unknown.
     """
     model = source.model
-    tensor = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), None)
-    here = tensor.device if tensor is not None else torch.device("cpu")
-    there = _device(device, here, live=source.format == "module")
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point() and not t.is_meta]
+    here = {t.device for t in tensors} or {torch.device("cpu")}
+    first = tensors[0].device if tensors else torch.device("cpu")
+    there = _device(device, first, live=source.format == "module")
     if dtype is not None and dtype not in DTYPES:
         error = unknown_name("dtype", dtype, list(DTYPES))
         raise error
     wanted: torch.dtype | None = getattr(torch, dtype) if dtype else None
-    if there != here or (wanted is not None and tensor is not None and tensor.dtype != wanted):
-        if source.format == "module":
-            model = copy.deepcopy(model)
-        model = model.to(device=there, dtype=wanted)
-    return model, there, wanted or (tensor.dtype if tensor is not None else None)
+    stays = device == "auto" and there == first  # a model that lies on several devices stays as it is
+    if not (stays or here == {there}) or any(wanted not in {None, t.dtype} for t in tensors):
+        model = _moved(model, there, wanted, live=source.format == "module")
+    own = {p.dtype for p in model.parameters() if p.is_floating_point()} or {t.dtype for t in tensors}
+    return model, there, wanted or (own.pop() if len(own) == 1 else None)
+
+
+def _moved(model: nn.Module, device: torch.device, dtype: torch.dtype | None, *, live: bool) -> nn.Module:
+    """The model on another device or in another dtype; of a live one a copy."""
+    try:
+        if dtype is not None and any(tensor.is_complex() for tensor in (*model.parameters(), *model.buffers())):
+            raise TypeError("its complex parameters would lose their imaginary parts")  # noqa: TRY301 - told below
+        model = copy.deepcopy(model) if live else model
+        return model.to(device=device, dtype=dtype)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        wanted = ", ".join(str(part).removeprefix("torch.") for part in (device, dtype) if part is not None)
+        raise UsageError(
+            "RS408",
+            f"{type(model).__name__} was not moved to {wanted}: {str(error).splitlines()[0][:200]}",
+            remedies=[("Move it yourself, and measure it as it is", "leave --device and --dtype out")],
+        ) from error
 
 
 def _device(name: str, here: torch.device, *, live: bool) -> torch.device:

@@ -67,7 +67,7 @@ def test_a_matrix_of_an_mlp_is_one_sequence():
     ("tensor", "reason"),
     [
         (X(5), "no tokens"),
-        (X(5, 4), "no whole number of tokens for 2"),
+        (X(5, 4), "which of the 2 sequences cannot be told"),
         (X(5, 3, 4), "no axis counts the 2 sequences"),
         (X(3, 3, 4, 4), "does not count the 2 sequences"),
         (torch.zeros(2, 3, 4, dtype=torch.complex64), "complex"),
