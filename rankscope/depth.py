@@ -6,6 +6,7 @@ Works on rows alone, so that a saved report can be judged again under other limi
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 RESIDUAL = "rank_one_residual_unit"
 MU_BAR = "mu_bar_unit"
 RANK = "effective_rank_unit"
+_TOO_FEW = re.compile(r"fewer than \d+ tokens")  # what a row says where no sequence of the layer is long enough
 # Rank of the differences between tokens, the one that is there first.
 _CENTERED = ("effective_rank_centered", "participation_ratio_centered")
 
@@ -83,8 +85,16 @@ class Stack:
 
     @property
     def layers(self) -> list[int]:
-        """Layer indices in ascending order."""
-        return sorted(self.rows.get(RESIDUAL, ()))
+        """Layer indices in ascending order, up to the last layer that has enough tokens to be judged."""
+        found = sorted(self.rows.get(RESIDUAL, ()))
+        return found[: len(found) - len(self.short)] or found
+
+    @property
+    def short(self) -> list[int]:
+        """The layers at the end with too few tokens to be judged: pooled, or down to a token for the class."""
+        found = sorted(self.rows.get(RESIDUAL, ()))
+        last = next((k for k in reversed(found) if not _TOO_FEW.fullmatch(self.rows[RESIDUAL][k].reason or "")), None)
+        return [k for k in found if last is not None and k > last]
 
     def layer(self, k: int) -> str:
         """The name of layer k."""
@@ -98,8 +108,9 @@ def verdicts(
 
     With r = rank_one_residual_unit: ``collapsed`` is r under 0.05 at some layer and all later ones; ``thinning`` is r
     or mu_bar_unit under 0.3, or effective_rank_unit − 1 under a tenth of the Gaussian reference − 1, at any layer
-    k ≥ 1; else ``healthy``; ``undefined`` where r of the last layer is. The worst sequence is judged the same way, on
-    the least value of each layer. The rate is the slope of ln r against k, the exponent the slope of ln r(k+1) on
+    k ≥ 1; else ``healthy``; ``undefined`` where r of the last layer is. Layers at the end whose sequences have fewer
+    than 4 tokens, as after pooling, are not judged, and the reason says so. The worst sequence is judged the same way,
+    on the least value of each layer. The rate is the slope of ln r against k, the exponent the slope of ln r(k+1) on
     ln r(k) where r(k) < 0.5; layers at the noise floor are not fitted.
 
     Args:
@@ -135,9 +146,19 @@ def _judge(stack: Stack) -> list[Depth]:
         if measure == MU_BAR and measure not in stack.rows:
             continue
         decay, no_fit = _decay(stack, measure)
-        told = reason or no_fit or _unseen(stack, verdict)
-        entries.append(Depth(stack.name, measure, verdict, layer, *decay, worst, worst_layer, told))
+        told = [reason or no_fit or _unseen(stack, verdict), _shrunk(stack)]
+        why = "; ".join(text for text in told if text) or None
+        entries.append(Depth(stack.name, measure, verdict, layer, *decay, worst, worst_layer, why))
     return entries
+
+
+def _shrunk(stack: Stack) -> str | None:
+    """Up to where a stack was judged whose token count shrinks at its end."""
+    if not stack.short:
+        return None
+    count, reason = len(stack.short), stack.rows[RESIDUAL][stack.short[-1]].reason
+    after = "the last layer has" if count == 1 else f"the {count} layers after it have"
+    return f"judged up to {stack.layer(stack.layers[-1])}: {after} {reason}"
 
 
 def _unseen(stack: Stack, verdict: str) -> str | None:

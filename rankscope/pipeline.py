@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -18,12 +18,13 @@ from rankscope.capture.plan import Plan, plan
 from rankscope.capture.session import call, undisturbed
 from rankscope.capture.slicing import first_sequences
 from rankscope.capture.trace import Trace, trace
-from rankscope.depth import Limits, verdicts
+from rankscope.depth import verdicts
 from rankscope.errors import CaptureError, InputError, UsageError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.measures import resolve
+from rankscope.notes import common_direction, dominance
 from rankscope.placing import placed, to_model
-from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source
+from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source, Vector
 from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
@@ -33,12 +34,11 @@ from rankscope.spectra.engine import Method
 from rankscope.user_code import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import nn
 
 Loss = Callable[[Any, Batch], Tensor]
-DOMINANT = 10.0  # a token this many times the median norm is named where raw and unit form disagree
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def measure(
         error = unknown_name("way to spectra", options.spectra, list(get_args(Method)))
         raise error
     model, device, dtype = placed(source, options.device, options.dtype)
-    reduction = Reduction(requests, options.spectra)
+    reduction = Reduction(requests, cast("Method", options.spectra))
     fingerprint = Fingerprint()
     notes: list[Note] = []
     with undisturbed(model):
@@ -164,8 +164,9 @@ def measure(
         run.finish()
         if reduction.wants("gradient") or reduction.wants("weight_gradient"):
             notes += run.gradients(first, loss, options.grad_tokens)
-    rows = reduction.rows()
+    rows, vectors = reduction.rows(), reduction.vectors()
     depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
+    told = (*dominance(reduction.dominant, rows), *told, *common_direction(reduction.common, depth, rows))
     return Report(
         model=_model_facts(source, model),
         rows=rows,
@@ -186,8 +187,9 @@ def measure(
         },
         layers=tuple(replace(layer, shape=run.shapes.get(layer, ())) for layer in run.plan.layers),
         depth=depth,
-        coverage=_coverage(run, rows),
-        notes=(*source.notes, *inputs.notes, *run.plan.notes, *run.notes, *notes, *_dominance(run, rows), *told),
+        coverage=_coverage(run, [*rows, *vectors]),
+        notes=(*source.notes, *inputs.notes, *run.plan.notes, *run.notes, *notes, *told),
+        spectra=vectors,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         rankscope=__version__,
     )
@@ -255,7 +257,7 @@ def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _coverage(run: Run, rows: Sequence[Row]) -> Coverage:
+def _coverage(run: Run, rows: Sequence[Row | Vector]) -> Coverage:
     ok = {(row.stack, row.layer_index) for row in rows if row.status == "ok"}
     layers = run.plan.layers
     idle = {layer.name: "it did not run" for layer in layers if layer not in run.shapes and layer not in run.unread}
@@ -267,22 +269,3 @@ def _coverage(run: Run, rows: Sequence[Row]) -> Coverage:
         measured=sum((layer.stack, layer.index) in ok for layer in layers),
         skipped={**run.plan.skipped, **idle, **unread},
     )
-
-
-def _dominance(run: Run, rows: Sequence[Row]) -> Iterator[Note]:
-    """One note a stack where one token of huge norm makes the raw tokens look collapsed and the unit rows are not."""
-    found = {(row.stack, row.layer_index, row.measure): row.value for row in rows if row.scope == "sequence"}
-    told: set[str] = set()
-    for layer, dominant in run.reduction.dominant.items():
-        stable = found.get((layer.stack, layer.index, "stable_rank"))
-        unit = found.get((layer.stack, layer.index, "rank_one_residual_unit"))
-        if layer.stack in told or stable is None or unit is None or dominant.ratio < DOMINANT:
-            continue
-        if 1 - 1 / stable < Limits().thinning ** 2 <= unit**2:
-            told.add(layer.stack)
-            yield Note(
-                "RS530",
-                f"{layer.name}: token {dominant.token} of sequence {dominant.sequence} has {dominant.ratio:.0f} times "
-                f"the median norm and draws the raw ranks down (stable_rank {stable:.2f}); the directions of the "
-                f"tokens are apart (rank_one_residual_unit {unit:.2f}): one huge token, not collapse",
-            )

@@ -189,6 +189,8 @@ class Run:
         if not padded:
             return None
         fitting = [mask for mask in padded.values() if tuple(mask.shape) == (sequences, tokens)]
+        if not fitting and tokens < self.reduction.min_tokens:  # pooled: no mask is meant for it
+            raise Unmeasurable(f"fewer than {self.reduction.min_tokens} tokens")
         if not fitting:
             sizes = ", ".join(f"{name} {list(mask.shape)}" for name, mask in padded.items())
             raise Unmeasurable(f"its {sequences} × {tokens} tokens do not fit the padding mask ({sizes})")
