@@ -44,7 +44,7 @@ def locate(target: str, kind: type[RankscopeError], code: str, *, again: bool = 
         if left.endswith(".py"):
             module = _file(Path(left), again=again)
         else:
-            _importable(Path.cwd())
+            importable(Path.cwd())
             importlib.invalidate_caches()
             module = _package(left, target, kind, code)
     return _attribute(module, name, target, kind)
@@ -81,8 +81,12 @@ def told(kind: type[RankscopeError], code: str, headline: str) -> Iterator[None]
         raise kind(code, headline, details=details) from error
 
 
-def _importable(directory: Path) -> None:
-    """Put a directory last on the path. It stays there, since a forward pass may import too."""
+def importable(directory: Path) -> None:
+    """Put a directory last on the path. It stays there, since a forward pass may import too.
+
+    Args:
+        directory: where modules may lie.
+    """
     if str(directory) not in sys.path:
         sys.path.append(str(directory))
 
@@ -103,8 +107,8 @@ def _file(path: Path, *, again: bool) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and not again and Path(loaded.__file__ or "").resolve() == path.resolve():
         return loaded
-    _importable(path.resolve().parent)
-    _importable(Path.cwd())
+    importable(path.resolve().parent)
+    importable(Path.cwd())
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")

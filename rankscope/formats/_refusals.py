@@ -127,17 +127,6 @@ _REFUSALS: dict[Kind, _Refusal] = {
     Kind.ZIP: _Refusal("RS303", "it holds no data.pkl, so torch.save did not write it", (("Unpack it", "unzip FILE"),)),
     Kind.COMPRESSED: _Refusal("RS303", "a model inside it is out of reach", (("Unpack it", "tar xf FILE"),)),
     Kind.UNKNOWN: _Refusal("RS303", "neither torch.save nor safetensors wrote it", (AGAIN,)),
-    Kind.LIGHTNING: _Refusal(
-        "RS304",
-        "it wraps the weights together with the state of the training",
-        (
-            (
-                "Save its weights alone",
-                "torch.save(torch.load('FILE', weights_only=True)['state_dict'], 'weights.pt')",
-            ),
-            ("Then", "rankscope probe yourmodule:Net --weights weights.pt"),
-        ),
-    ),
     Kind.LFS_POINTER: _Refusal("RS305", "git has not fetched the file", (("Fetch it", "git lfs pull"),)),
     Kind.HTML: _Refusal(
         "RS305",

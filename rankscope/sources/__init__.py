@@ -1,7 +1,7 @@
 """Sources: what a MODEL names, opened as a torch module. Every file of this folder registers one form.
 
 A prefix decides (``zoo:``, ``hf:``, ``demo:``), else a path that exists, recognised by content, else an alias, else a
-bare name that a form knows, else ``module:factory``. Nothing in a file is run.
+bare name that a form knows, else ``module:factory``. Nothing in a file is run unless the user trusts it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from rankscope.errors import LoadError, UsageError
 from rankscope.formats import Kind, format_of, refuse
 from rankscope.records import Note, Source
 from rankscope.registry import Registry
+from rankscope.sources._archive import verify
 from rankscope.sources._names import exists, no_such_file
+from rankscope.sources._trust import check_flags, is_trusting
+from rankscope.sources._usable import usable
 from rankscope.zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -74,6 +77,8 @@ class Form:
 
 FORMS: Registry[Form] = Registry("model form", "rankscope.sources")
 _DEFAULTS = LoadOptions()
+# What a report calls the forms that need an architecture.
+_WEIGHTS_ALONE = frozenset({"state dict", "safetensors", "Lightning checkpoint", "distributed checkpoint"})
 
 
 def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -> Source:
@@ -96,23 +101,36 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
         ('Linear', 'module')
     """
     if isinstance(spec, nn.Module):
-        return Source(refuse_scripted(spec, type(spec).__name__), type(spec).__name__, "module")
+        return usable(Source(refuse_scripted(spec, type(spec).__name__), type(spec).__name__, "module"))
     if not isinstance(spec, str | Path) or not str(spec):
         raise UsageError("RS343", f"no model was opened: expected a module or its name, got {spec!r:.80}")
     if options.weights and options.init_only:
-        raise UsageError("RS338", f"{spec} was not opened: --weights and --init-only exclude each other")
-    return _unused(_open(os.fspath(spec), options, ()), options)
+        raise UsageError(
+            "RS338",
+            f"{spec} was not opened: --weights and --init-only exclude each other",
+            remedies=[("To measure the weights", "leave out --init-only")],
+        )
+    check_flags(options)
+    return usable(_unused(_open(os.fspath(spec), options, ()), options))
 
 
 def _unused(source: Source, options: LoadOptions) -> Source:
     """The source with a note on flags that had nothing to act on."""
-    takes_weights = source.format in {"state dict", "safetensors"} or options.weights is not None
-    names = [("--arch", options.arch, source.format in {"state dict", "safetensors"})]
-    names.append(("--strip-prefix", options.strip_prefix, takes_weights))
+    codes = {note.code for note in source.notes}
+    alone = source.format in _WEIGHTS_ALONE
+    own, trust = "brings its own architecture and weights", "is read without running anything"
+    scripts = "RS346" in codes and any("=" in pattern for pattern in options.allow)
+    flags = [
+        ("--arch", options.arch is not None, alone, own),
+        ("--strip-prefix", options.strip_prefix is not None, alone or options.weights is not None, own),
+        ("--trust", is_trusting(options), "RS346" in codes, trust),
+        ("--allow", bool(options.allow), "RS368" in codes or scripts, "asks for no classes of yours at this level"),
+        ("--verify", options.verify, "RS348" in codes, "is no file"),
+    ]
     notes = [
-        Note("RS345", f"{flag} was not used: {source.spec} brings its own architecture and weights")
-        for flag, value, used in names
-        if value is not None and not used
+        Note("RS345", f"{flag} was not used: {source.spec} {why}")
+        for flag, given, used, why in flags
+        if given and not used
     ]
     return dataclasses.replace(source, notes=(*source.notes, *notes))
 
@@ -128,7 +146,9 @@ def _open(text: str, options: LoadOptions, via: tuple[str, ...]) -> Source:
         readers = [form for form in FORMS.values() if kind in form.kinds]
         if not readers:
             raise refuse(Path(text), text, kind)
+        checked = (verify(Path(text), text),) if options.verify else ()
         source = _opened(readers[0], text, options)
+        source = dataclasses.replace(source, notes=(*checked, *source.notes))
         bare = Path(text).name == text and (not Path(text).suffix or text in options.aliases or named)
         return _announced(source, text, f"the {kind} of that name in this directory") if bare else source
     if text in via:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from rankscope.sources._state import State
 
 
-def open_weights(spec: str, state: State, options: LoadOptions, form: str, header: str | None = None) -> Source:
+def open_weights(
+    spec: str,
+    state: State,
+    options: LoadOptions,
+    form: str,
+    header: str | None = None,
+    notes: tuple[Note, ...] = (),
+) -> Source:
     """A model of a state dict.
 
     Args:
@@ -30,6 +37,7 @@ def open_weights(spec: str, state: State, options: LoadOptions, form: str, heade
         options: `arch`, `strip_prefix`, `init_only` and `seed` are used.
         form: the form of the file, for the report.
         header: the architecture that the file itself names, a ``zoo:`` spec; ``--arch`` goes before it.
+        notes: what to know of how the file was read.
 
     Returns:
         The architecture with these weights, or with random ones for ``--init-only``.
@@ -42,12 +50,16 @@ def open_weights(spec: str, state: State, options: LoadOptions, form: str, heade
         error = _without_architecture(spec, state)
         raise error
     model, example = architecture(arch, options.seed)
-    notes: tuple[Note, ...] = ()
     if options.init_only:
-        notes = (random_weights(f"--init-only left those of {shown(arch)}, seed {options.seed}; the file is unused"),)
+        notes = (
+            *notes,
+            random_weights(f"--init-only left those of {shown(arch)}, seed {options.seed}; the file is unused"),
+        )
     else:
         fill(model, state, spec, options.strip_prefix)
-    return Source(refuse_meta(model, spec), shown(spec), form, sha256=sha256(Path(spec)), example=example, notes=notes)
+    path = Path(spec)
+    digest = sha256(path / ".metadata" if path.is_dir() else path)
+    return Source(refuse_meta(model, spec), shown(spec), form, sha256=digest, example=example, notes=notes)
 
 
 def architecture(spec: str, seed: int) -> tuple[nn.Module, Batch | None]:

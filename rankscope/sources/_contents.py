@@ -6,19 +6,23 @@ stack of its own, since a file can nest deeper than Python recurses.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
 
 from rankscope.errors import LoadError
-from rankscope.formats import size
+from rankscope.formats import SAVE_WEIGHTS, size
 from rankscope.records import display_name
 
 # Views that repeat few numbers, such as an expanded mask, are honest in small; a file may add 64 MiB by them.
 _EXPANDED = 2**26
 # Takes the place of `forward` where it is set; torch leaves it out of what it saves.
 _COMPILED = "_compiled_call_impl"
+# Where torch and torch.nn keep functions that they call beside the forward.
+_HOOKS = re.compile(r"_\w*hooks(_with_kwargs|_always_called)?")
 _TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 # `nn.Module.train` and `apply` recurse over children, and walk a module once for each path that leads to it.
 _NESTING = 200
@@ -44,7 +48,12 @@ def check(content: object, name: str) -> None:
             expanded += _expanded(item)
     if expanded > _EXPANDED:
         what = f"its tensors would take {size(expanded)} more than the file holds"
-        raise LoadError("RS314", f"{name} was not loaded: {what}", details=[("why", "views that repeat few numbers")])
+        raise LoadError(
+            "RS314",
+            f"{name} was not loaded: {what}",
+            details=[("why", "views that repeat few numbers")],
+            remedies=[("Where it was made, save whole tensors", "torch.save({k: v.contiguous() for k, v in …})")],
+        )
     if isinstance(content, nn.Module):
         _check_nesting(content, name)
 
@@ -65,33 +74,59 @@ def _reachable(content: object) -> Iterator[object]:
             stack += item
         if isinstance(item, nn.Module | torch.Tensor):
             stack += vars(item).values()
+        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+            stack += [getattr(item, field.name, None) for field in dataclasses.fields(item)]
 
 
 def _check_module(module: nn.Module, name: str) -> None:
     kind = type(module).__name__
     _refuse_hooks(vars(module), kind, name)
-    replaced = [key for key in vars(module) if callable(getattr(type(module), str(key), None)) or key == _COMPILED]
+    replaced = [key for key in vars(module) if _is_method(getattr(type(module), str(key), None)) or key == _COMPILED]
     if replaced:
         what = f"it replaces {kind}.{display_name(str(replaced[0]))}"
-        raise LoadError("RS315", f"{name} was not loaded: {what}, which no saved model does")
+        raise LoadError("RS315", f"{name} was not loaded: {what}, which no saved model does", remedies=[SAVE_WEIGHTS])
     for key, allowed in (("_parameters", nn.Parameter), ("_buffers", torch.Tensor), ("_modules", nn.Module)):
         held = vars(module).get(key)
         if not isinstance(held, dict) or not all(
             isinstance(part, str) and isinstance(value, allowed | None) for part, value in held.items()
         ):
-            raise LoadError("RS315", f"{name} was not loaded: {kind}{key} does not hold what torch keeps there")
+            raise LoadError(
+                "RS315",
+                f"{name} was not loaded: {kind}{key} does not hold what torch keeps there",
+                remedies=[SAVE_WEIGHTS],
+            )
+
+
+def _is_method(value: object) -> bool:
+    """Whether a class attribute is run by torch; one that holds a class is a default that an object may change."""
+    return callable(value) and not isinstance(value, type)
 
 
 def _refuse_hooks(attributes: Mapping[str, object], owner: str, name: str) -> None:
-    for key, value in attributes.items():
-        empty = value is None or isinstance(value, bool) or (isinstance(value, dict) and not value)
-        if "hook" in str(key) and not empty:
-            raise LoadError(
-                "RS315",
-                f"{name} was not loaded: it carries hooks ({owner}.{display_name(str(key))})",
-                details=[("why", "a hook changes what the layers give, so the numbers would not be the model's own")],
-                remedies=[("Save the weights alone", "torch.save(model.state_dict(), 'weights.pt')")],
-            )
+    for key in carried_hooks(attributes):
+        raise LoadError(
+            "RS315",
+            f"{name} was not loaded: it carries hooks ({owner}.{display_name(key)})",
+            details=[("why", "a hook changes what the layers give, so the numbers would not be the model's own")],
+            remedies=[SAVE_WEIGHTS],
+        )
+
+
+def carried_hooks(attributes: Mapping[str, object]) -> list[str]:
+    """The attributes of a module or tensor in which torch keeps hooks and that are not empty.
+
+    Args:
+        attributes: what `vars` gives.
+
+    Returns:
+        Their names.
+
+    Example:
+        >>> carried_hooks({"_forward_hooks": {}, "_backward_hooks": {0: len}, "hook_name": "x"})
+        ['_backward_hooks']
+    """
+    held = [(str(key), value) for key, value in attributes.items() if value is not None]
+    return [key for key, value in held if _HOOKS.fullmatch(key) and not (isinstance(value, dict) and not value)]
 
 
 def _expanded(tensor: torch.Tensor) -> int:
@@ -117,4 +152,5 @@ def _check_nesting(root: nn.Module, name: str) -> None:
         elif child not in height:
             path.append((child, iter(set(child.children()))))
     if path or height[root] > _NESTING or visits[root] > _VISITS:
-        raise LoadError("RS315", f"{name} was not loaded: its modules contain each other more than {_NESTING} deep")
+        what = f"its modules contain each other more than {_NESTING} deep"
+        raise LoadError("RS315", f"{name} was not loaded: {what}", remedies=[SAVE_WEIGHTS])

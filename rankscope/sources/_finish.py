@@ -12,6 +12,7 @@ import torch
 from rankscope.errors import LoadError
 from rankscope.formats import Kind, format_of, refuse, sha256
 from rankscope.sources import FORMS
+from rankscope.sources._archive import verify
 from rankscope.sources._weights import fill, listed
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ def load_weights(model: nn.Module, options: LoadOptions) -> tuple[str, tuple[Not
     if reader is None:
         error = _no_weights_file(path, name) if kind is Kind.HF_DIRECTORY else refuse(path, name, kind)
         raise error
+    checked = (verify(path, name),) if options.verify else ()
     state, notes = reader(path, name, options)
     fill(model, state, name, options.strip_prefix)
-    return sha256(path / ".metadata" if path.is_dir() else path), notes
+    return sha256(path / ".metadata" if path.is_dir() else path), (*checked, *notes)
 
 
 def _no_weights_file(path: Path, name: str) -> LoadError:

@@ -6,40 +6,46 @@ one fails.
 
 from __future__ import annotations
 
-import hashlib
+import enum
 import re
-import sys
 import warnings
-import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
 from rankscope.errors import LoadError
 from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, size
-from rankscope.records import display_name
-from rankscope.sources import _contents
-from rankscope.sources._stock import CALLS, called, stock
+from rankscope.records import Note, display_name
+from rankscope.sources import _allow, _contents
+from rankscope.sources._archive import check_size
+from rankscope.sources._opcodes import Scan, scan
+from rankscope.sources._stock import CALLS, stock
+from rankscope.sources._wanted import Wants, asks_for_code, listed
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from io import BufferedReader
     from pathlib import Path
 
-# torch.save stores its records as they are; more than this is an archive made to fill the memory.
-_UNPACKED = 4
+    from rankscope.sources import LoadOptions
+
+# The tensors lie beside the pickle, so that of an honest model is small; following one takes a second a megabyte.
+_PICKLE = 64 * 2**20
+# A file of the old format begins with a magic number, a version and the system; the content is the fourth pickle.
+_BEFORE = 3
+_PLAIN = ("torch.", "collections.", "builtins.", "_codecs.")
 
 
-def load(path: Path, name: str, kind: Kind) -> Any:
+def load(path: Path, name: str, kind: Kind, options: LoadOptions | None = None) -> tuple[Any, tuple[Note, ...]]:
     """What a torch.save file holds, on the CPU.
 
     Args:
         path: the file.
         name: the file in the user's words.
-        kind: `Kind.TORCH_ZIP` or `Kind.TORCH_LEGACY`. A file of the old format may hold tensors only.
+        kind: what it is. A file of the old format may hold tensors only.
+        options: `allow` are the patterns of the user's own classes; without options there are none.
 
     Returns:
-        The content: often a dict of tensors or an `nn.Module` of stock classes.
+        The content, often a dict of tensors or an `nn.Module`, and a note of the classes that were allowed.
 
     Raises:
         LoadError: the file asks for code, is cut or damaged, or holds what no honest file does.
@@ -48,59 +54,96 @@ def load(path: Path, name: str, kind: Kind) -> Any:
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if kind is Kind.TORCH_ZIP:
-                _check_archive(file, name)
-            with _allowed(kind):
+            allowed = _check(file, name, kind, options)
+            known: dict[str, Any] = {} if kind is Kind.TORCH_LEGACY else {**stock(), **allowed}
+            with torch.serialization.safe_globals(_fresh(known)):
                 content = torch.load(file, map_location="cpu", weights_only=True)
         except LoadError:
             raise
         except Exception as error:  # the file chooses the exception, so all of them end here
-            told = _translated(error, file, name, kind)
+            told = _translated(error, file, name, kind, options)
             raise told from error
     _contents.check(content, name)
-    return content
+    note = Note("RS368", f"classes were imported from your own code (--allow): {listed(allowed)}")
+    return content, (note,) if allowed else ()
 
 
-def _allowed(kind: Kind) -> AbstractContextManager[None]:
-    """Torch's allow-list widened for one load by the stock classes that the user has not put there for good."""
-    known = torch.serialization.get_safe_globals()
-    entries: list[Any] = [(value, key) for key, value in stock().items()]
-    fresh = [entry for entry in entries if entry not in known]
-    return torch.serialization.safe_globals(fresh if kind is Kind.TORCH_ZIP else [])
+def _fresh(known: dict[str, Any]) -> list[Any]:
+    """The entries of torch's allow-list that the user has not put there for good: these alone are taken off again."""
+    before = torch.serialization.get_safe_globals()
+    entries: list[Any] = [(value, key) for key, value in known.items()]
+    return [entry for entry in entries if entry not in before]
 
 
-def _check_archive(file: BufferedReader, name: str) -> None:
-    """Refuse, before anything is built, an archive that unpacks to far more, asks for code or calls classes."""
-    with zipfile.ZipFile(file) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    packed = file.seek(0, 2)
-    if unpacked > _UNPACKED * packed:
-        what = f"it unpacks to {unpacked // packed} times its size"
-        raise LoadError(
-            "RS314",
-            f"{name} was not loaded: {what}",
-            details=[("size", f"{size(packed)}, unpacked {size(unpacked)}")],
-        )
+def _check(file: BufferedReader, name: str, kind: Kind, options: LoadOptions | None) -> dict[str, type]:
+    """Refuse, before anything is built, what asks for code, calls classes or would fill the memory.
+
+    Returns:
+        The user's own classes by the names in the file.
+
+    Raises:
+        LoadError: it does.
+    """
+    if kind is Kind.TORCH_LEGACY:
+        for found in _legacy(file):
+            found.called = {each for each in found.called if each.startswith(_PLAIN)}  # torch refuses the others
+            _check_calls(found, name, {})
+        return {}
+    check_size(file, name)
     file.seek(0)
-    wanted = set(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    if wanted - stock().keys():
-        raise _asks_for_code(wanted - stock().keys(), file, name, Kind.TORCH_ZIP)
+    wanted = set(torch.serialization.get_unsafe_globals_in_checkpoint(file)) - stock().keys()
     file.seek(0)
-    if wanted:
-        # by torch's own reader, since another one may see another archive in the same bytes
-        calls = called(torch._C.PyTorchFileReader(file).get_record("data.pkl")) - CALLS
-        if calls:
-            what = f"it calls {_listed(calls)} while it is read, which torch.save never writes"
-            raise LoadError("RS315", f"{name} was not loaded: {what}")
+    # by torch's own reader, since another one may see another archive in the same bytes
+    pickled = torch._C.PyTorchFileReader(file).get_record("data.pkl")
     file.seek(0)
+    if len(pickled) > _PICKLE:
+        raise LoadError("RS314", f"{name} was not loaded: its pickle without the tensors has {size(len(pickled))}")
+    found = scan(pickled)
+    names = _allow.covered(wanted, _allow.patterns(options.allow if options else ()))
+    if wanted - names.keys():
+        wants = Wants(frozenset(wanted - names.keys()), found.root, len(names))
+        error = asks_for_code(wants, file, name, kind, options)
+        raise error
+    _check_calls(found, name, allowed := _allow.resolve(names, name))
+    file.seek(0)
+    return allowed
 
 
-def _translated(error: Exception, file: BufferedReader, name: str, kind: Kind) -> LoadError:
+def _legacy(file: IO[bytes]) -> list[Scan]:
+    """The pickles of a file of the old format, the last of which lists its storages."""
+    file.seek(0)
+    found = [scan(file) for _ in range(_BEFORE + 2)]
+    file.seek(0)
+    return found
+
+
+def _check_calls(found: Scan, name: str, allowed: dict[str, type]) -> None:
+    """Refuse calls that torch.save never writes; only members of enums are honestly made by calling their class."""
+    enums = {key for key, value in allowed.items() if issubclass(value, enum.Enum)}
+    calls = found.called - CALLS - enums - _by_the_user()
+    why = found.harm
+    if calls:
+        why = f"it calls {listed(calls)} while it is read, which torch.save never writes"
+    elif found.filled & enums:
+        why = f"it changes {listed(found.filled & enums)}, which torch.save never does"
+    if why:
+        raise LoadError("RS315", f"{name} was not loaded: {why}", remedies=[SAVE_WEIGHTS])
+
+
+def _by_the_user() -> set[str]:
+    """The names that the running program has put on torch's allow-list for good."""
+    entries = torch.serialization.get_safe_globals()
+    return {entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}" for entry in entries}
+
+
+def _translated(
+    error: Exception, file: BufferedReader, name: str, kind: Kind, options: LoadOptions | None
+) -> LoadError:
     """What a failed load means, in the user's words."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     wanted = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", text)
     if wanted:
-        return _asks_for_code({wanted[1]}, file, name, kind)
+        return asks_for_code(_wants(wanted[1], file, kind), file, name, kind, options)
     operand = re.search(r"Unsupported operand (\d+)", text)
     if operand:
         why = f"it uses a pickle instruction ({operand[1]}) that torch's restricted reader does not know"
@@ -109,11 +152,15 @@ def _translated(error: Exception, file: BufferedReader, name: str, kind: Kind) -
             f"{name} was not loaded: {why}",
             remedies=[("Where it was made, save it without pickle_protocol", "torch.save(model, 'model.pt')")],
         )
-    if isinstance(error, EOFError) or re.search(r"unexpected EOF|unexpected pos|wrong byte size|truncated", text):
+    if isinstance(error, EOFError) or re.search(
+        r"unexpected EOF|unexpected pos|exhausted before|wrong byte size|truncated", text
+    ):
         facts = [("size", size(file.seek(0, 2)))]
         return LoadError("RS312", f"{name} is truncated: its end is missing", details=facts, remedies=[AGAIN])
     if isinstance(error, MemoryError) or "allocate memory" in text:
-        return LoadError("RS314", f"{name} was not loaded: it does not fit into the memory of this machine")
+        return LoadError(
+            "RS314", f"{name} was not loaded: it does not fit into the memory of this machine", remedies=[SAVE_WEIGHTS]
+        )
     cause = display_name(f"{type(error).__name__}: {text.strip().partition(chr(10))[0]}")
     return LoadError(
         "RS313",
@@ -123,38 +170,10 @@ def _translated(error: Exception, file: BufferedReader, name: str, kind: Kind) -
     )
 
 
-def _asks_for_code(wanted: set[str], file: BufferedReader, name: str, kind: Kind) -> LoadError:
-    """The refusal of a file that names classes or functions beyond those of torch itself."""
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    users = sorted(filter(_is_users, wanted)) or ["yourmodule.Net"]
-    module, _, factory = users[0].rpartition(".")
-    factory = factory if len(users) == 1 else "YourModel"  # which of several holds the others cannot be told
-    target = f"yourfile.py:{factory}" if module == "__main__" else f"{module}:{factory}"
-    details = [
-        ("kind", f"{kind} holding pickled objects (sha256 {digest[:8]}…); nothing in it was run"),
-        ("wants", _listed(wanted)),
-    ]
-    if kind is Kind.TORCH_LEGACY:
-        details.append(("why", "of the old format, state dicts alone are read"))
-    return LoadError(
-        "RS301",
-        f"{name} was not loaded: it asks to import code",
-        details=details,
-        remedies=[SAVE_WEIGHTS, ("Then, with no pickled code", f"rankscope probe {target} --weights weights.pt")],
-    )
-
-
-def _is_users(name: str) -> bool:
-    """Whether a name may be a class of the user's own, going by its module and its spelling."""
-    module, _, last = name.rpartition(".")
-    top = module.partition(".")[0]
-    foreign = {*sys.stdlib_module_names, *sys.builtin_module_names, "numpy", "torch"} - {"__main__"}
-    parts = [*module.split("."), last]
-    return top not in foreign and last[:1].isupper() and all(part.isidentifier() for part in parts)
-
-
-def _listed(names: set[str]) -> str:
-    """Up to eight names from a file, made safe to print."""
-    shown = ", ".join(display_name(n) for n in sorted(names)[:8])
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+def _wants(first: str, file: BufferedReader, kind: Kind) -> Wants:
+    """What a file wants in which torch's reader met a name; one of the old format is searched for the others."""
+    if kind is not Kind.TORCH_LEGACY:
+        return Wants(frozenset({first}))
+    content = _legacy(file)[_BEFORE]
+    others = {each for each in content.imported if not each.startswith(_PLAIN)}
+    return Wants(frozenset({first, *others}), content.root)

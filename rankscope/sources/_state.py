@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from rankscope.errors import LoadError
 from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, format_of, refuse, size
-from rankscope.records import display_name
+from rankscope.records import Note, display_name
 from rankscope.sources import _restricted
 from rankscope.sources._weights import listed
 
@@ -20,10 +22,14 @@ if TYPE_CHECKING:
 State = Mapping[str, torch.Tensor]
 # Where training loops keep the weights beside the state of the optimizer.
 _NESTED = ("model", "state_dict", "model_state", "model_state_dict", "net", "module", "params", "weights", "ema")
+# What lies beside them and may hold tensors too.
+_NO_WEIGHTS = ("optim", "rng", "sched", "lr_", "scaler", "grad_scaler", "loops", "callbacks", "hyper_parameters")
+_DEPTH = 3
+_LISTED = 5
 
 
 def read(path: Path, name: str) -> State:
-    """The tensors of a weights file, by name.
+    """The tensors of a file that runs nothing.
 
     Args:
         path: a state dict of torch.save, old or new format, or a safetensors file.
@@ -41,33 +47,94 @@ def read(path: Path, name: str) -> State:
     if kind not in {Kind.TORCH_ZIP, Kind.TORCH_LEGACY}:
         error = refuse(path, name, kind)
         raise error
-    return state_dict(_restricted.load(path, name, kind), name)
+    return state_dict(_restricted.load(path, name, kind)[0], name)[0]
 
 
-def state_dict(content: Any, name: str) -> State:
-    """The content of a torch.save file as a state dict.
+def state_dict(content: Any, name: str) -> tuple[State, tuple[Note, ...]]:
+    """The weights in the content of a file.
 
     Args:
         content: what the file held.
         name: the file in the user's words.
 
     Returns:
-        The content itself.
+        Names to tensors, with a note where they lay inside of something else.
 
     Raises:
-        LoadError: it is something else.
+        LoadError: there are none, or it is a whole module.
     """
-    if is_state_dict(content):
-        return content  # type: ignore[no-any-return]
-    if isinstance(content, torch.nn.Module):
-        what, remedies = "a whole module", [("Probe it as it is", f"rankscope probe {name}")]
-    elif isinstance(content, Mapping):
-        what, remedies = _wrapped(content, name)
-    else:
-        what, remedies = f"a {type(content).__name__}", []
-    raise LoadError(
-        "RS316", f"{name} was not loaded: it holds {what}, not a state dict", remedies=[*remedies, SAVE_WEIGHTS]
-    )
+    content, notes = weights_or_module(content, name)
+    if isinstance(content, nn.Module):
+        remedies = [("Probe it as it is", f"rankscope probe {name}"), SAVE_WEIGHTS]
+        raise LoadError("RS316", f"{name} was not loaded: it holds a whole module, not a state dict", remedies=remedies)
+    return content, notes
+
+
+def weights_or_module(content: Any, name: str) -> tuple[State | nn.Module, tuple[Note, ...]]:
+    """The one set of weights, or the one module, in the content of a file.
+
+    Training loops save the weights beside the state of the optimizer. Where one thing alone can be meant it is taken,
+    and said; of several none is.
+
+    Args:
+        content: what the file held.
+        name: the file in the user's words.
+
+    Returns:
+        A state dict or a module, with a note where it lay inside of something else.
+
+    Raises:
+        LoadError: there is nothing of the kind, or more than one.
+    """
+    if isinstance(content, nn.Module) or is_state_dict(content):
+        return content, ()
+    found = _inside(content) if isinstance(content, Mapping) else {}
+    if not found:
+        what = f"a dict of {listed(content) or 'nothing'}" if isinstance(content, Mapping) else _a(type(content))
+        headline = f"{name} was not loaded: it holds {what}, not a state dict"
+        raise LoadError("RS316", headline, remedies=[SAVE_WEIGHTS])
+    if len(found) > 1:
+        error = _several(found, name)
+        raise error
+    ((path, value),) = found.items()
+    what = "module" if isinstance(value, nn.Module) else "weights"
+    beside = listed([key for key in content if key != path[0]]) or "nothing"
+    return value, (Note("RS349", f"the {what} under {_spoken(path)} was taken; beside it: {beside}"),)
+
+
+def _inside(content: Mapping[Any, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], State | nn.Module]:
+    """The state dicts and modules in a dict, each once, by the keys that lead to them."""
+    found: dict[tuple[str, ...], State | nn.Module] = {}
+    for key, value in content.items():
+        if not isinstance(key, str) or key.lower().startswith(_NO_WEIGHTS):
+            continue
+        if isinstance(value, nn.Module) or is_state_dict(value):
+            found[*path, key] = value
+        elif isinstance(value, Mapping) and key in _NESTED and len(path) < _DEPTH:
+            found |= _inside(value, (*path, key))
+    return {path: value for path, value in found.items() if value is next(v for v in found.values() if v is value)}
+
+
+def _several(found: Mapping[tuple[str, ...], State | nn.Module], name: str) -> LoadError:
+    """The error for several sets of weights: how large each is, and how to take one out."""
+    details, remedies = [], []
+    for path, value in itertools.islice(found.items(), _LISTED):
+        what = "a whole module" if isinstance(value, nn.Module) else f"{len(value)} tensors"
+        details.append((_spoken(path), what))
+        if all(part.isidentifier() for part in path) and not isinstance(value, nn.Module):
+            keys = "".join(f"[{part!r}]" for part in path)
+            command = f"torch.save(torch.load({name!r}, weights_only=True){keys}, 'weights.pt')"
+            remedies.append((f"Save {_spoken(path)} alone", command))
+    headline = f"{name} was not loaded: it holds {len(found)} sets of weights, and which is meant cannot be told"
+    return LoadError("RS364", headline, details=details, remedies=remedies or [SAVE_WEIGHTS])
+
+
+def _spoken(path: tuple[str, ...]) -> str:
+    return display_name(".".join(path))
+
+
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
 
 def is_state_dict(content: Any) -> bool:
@@ -87,16 +154,6 @@ def is_state_dict(content: Any) -> bool:
             for key, value in content.items()
         )
     )
-
-
-def _wrapped(content: Mapping[Any, Any], name: str) -> tuple[str, list[tuple[str, str]]]:
-    """What a mapping holds that is no state dict, and how to take the weights out of it."""
-    keys = listed(content) or "nothing"
-    inner = [key for key in _NESTED if is_state_dict(content.get(key))]
-    if not inner:
-        return f"a dict of {keys}", []
-    command = f"torch.save(torch.load({name!r}, weights_only=True)[{inner[0]!r}], 'weights.pt')"
-    return f"a dict of {keys}, with the weights under {inner[0]!r}", [("Save that part alone", command)]
 
 
 def read_safetensors(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -52,65 +52,16 @@ def _pickled_name(function: Any) -> str:
 # `cls.__new__` and filled; a file that calls a class itself, such as Linear(10**6, 10**6), wants to do harm.
 CALLS = frozenset(
     {
-        "__builtin__.set",
-        "_codecs.encode",
-        "builtins.set",
-        "collections.Counter",
-        "collections.OrderedDict",
-        "torch.Size",
-        "torch.device",
-        "torch.serialization._get_layout",
+        *("_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set"),
+        *("collections.Counter", "collections.OrderedDict"),
+        *("torch.Size", "torch.device", "torch.serialization._get_layout", "torch._tensor._rebuild_from_type_v2"),
         *(
             f"torch._utils._rebuild_{what}"
-            for what in ("meta_tensor_no_storage", "parameter", "parameter_with_state", "qtensor", "sparse_tensor")
+            for what in (
+                *("device_tensor_from_cpu_tensor", "device_tensor_from_numpy", "meta_tensor_no_storage"),
+                *("nested_tensor", "parameter", "parameter_with_state", "qtensor", "sparse_tensor"),
+                *("tensor", "tensor_v2", "tensor_v3", "wrapper_subclass"),
+            )
         ),
-        *(f"torch._utils._rebuild_{what}" for what in ("tensor", "tensor_v2", "tensor_v3")),
     }
 )
-
-
-def called(data: bytes) -> set[str]:
-    """The names that a pickle calls, found by following its stack; nothing is imported or run.
-
-    Args:
-        data: the pickle.
-
-    Returns:
-        Dotted names; ``"?"`` stands for something other than a plain name.
-
-    Example:
-        >>> called(pickle.dumps({1, 2}, protocol=2))
-        {'__builtin__.set'}
-    """
-    mark = object()
-    stack: list[Any] = []
-    memo: dict[Any, Any] = {}
-    names: set[str] = set()
-    for op, arg, _ in pickletools.genops(data):
-        if op.name == "GLOBAL":
-            stack.append(str(arg).replace(" ", "."))
-        elif op.name in {"BINGET", "LONG_BINGET"}:
-            stack.append(memo[arg])
-        elif op.name in {"BINPUT", "LONG_BINPUT"}:
-            memo[arg] = stack[-1]
-        elif op.name == "MARK":
-            stack.append(mark)
-        elif op.name == "REDUCE":
-            del stack[-1]
-            names.add(stack[-1] if isinstance(stack[-1], str) else "?")
-            stack[-1] = None
-        else:
-            _step(op, stack, mark)
-    return names
-
-
-def _step(op: pickletools.OpcodeInfo, stack: list[Any], mark: object) -> None:
-    """Any other operation: take what it takes, and leave nameless what it leaves."""
-    takes = list(op.stack_before)
-    if pickletools.markobject in takes:
-        while stack.pop() is not mark:
-            pass
-        takes = takes[: takes.index(pickletools.markobject)]
-    if takes:
-        del stack[-len(takes) :]
-    stack += [None] * len(op.stack_after)

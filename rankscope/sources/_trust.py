@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from rankscope.errors import LoadError
-from rankscope.formats import refuse, risky, sha256
+from rankscope.errors import LoadError, UsageError
+from rankscope.formats import refuse, sha256
 from rankscope.records import Note
+from rankscope.sources._allow import patterns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rankscope.formats import Kind
     from rankscope.sources import LoadOptions
+
+
+def check_flags(options: LoadOptions) -> None:
+    """Refuse flags of trust that cannot be meant, before anything is opened.
+
+    Args:
+        options: `allow` and `trust_sha256` are looked at.
+
+    Raises:
+        UsageError: a pattern names no package, or a checksum is none.
+    """
+    patterns(options.allow)
+    if options.trust_sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", options.trust_sha256):
+        raise UsageError(
+            "RS366",
+            f"--trust-sha256 {options.trust_sha256[:80]!r} is no SHA-256: 64 hexadecimal digits are expected",
+            remedies=[("The checksum of a file", "sha256sum FILE")],
+        )
+
+
+def is_trusting(options: LoadOptions) -> bool:
+    """Whether the user lets files run code while they are loaded.
+
+    Args:
+        options: `trust` and `trust_sha256` are looked at.
+
+    Returns:
+        True for ``--trust`` or ``--trust-sha256``.
+    """
+    return options.trust or options.trust_sha256 is not None
 
 
 def trusted(path: Path, name: str, kind: Kind, options: LoadOptions) -> Note:
@@ -30,15 +62,36 @@ def trusted(path: Path, name: str, kind: Kind, options: LoadOptions) -> Note:
     Raises:
         LoadError: trust was not given, or was given to another content.
     """
-    if not options.trust and options.trust_sha256 is None:
+    if not is_trusting(options):
         error = refuse(path, name, kind)
-        remedies = [*error.remedies, risky(path, name)]
-        raise LoadError(error.code, error.headline, details=error.details, remedies=remedies)
+        risky = (
+            f"Runs any code in the {'directory' if path.is_dir() else 'file'}",
+            f"{command(name, options)} --trust",
+        )
+        raise LoadError(error.code, error.headline, details=error.details, remedies=[*error.remedies, risky])
     digest = sha256(path / ".metadata" if path.is_dir() else path)
     if options.trust_sha256 is not None and digest != options.trust_sha256.lower():
         raise LoadError(
             "RS347",
             f"{name} was not loaded: its content is not the one that was trusted",
             details=[("trusted", options.trust_sha256), ("found", digest)],
+            remedies=[("Find out why it changed, then trust it anew", f"--trust-sha256 {digest}")],
         )
-    return Note("RS346", f"{name} was trusted: loading it may have run code that it holds (sha256 {digest})")
+    return Note("RS346", f"{path.name} was trusted: loading it may have run code that it holds (sha256 {digest})")
+
+
+def command(name: str, options: LoadOptions | None) -> str:
+    """The command that reads a file, to be completed by a flag.
+
+    Args:
+        name: the file in the user's words.
+        options: how it is read now.
+
+    Returns:
+        Such as ``rankscope probe model.pt``.
+    """
+    if options is None:
+        return f"rankscope probe {name}"
+    if options.weights is not None and str(options.weights) == name:
+        return f"rankscope probe yourmodule:Net --weights {name}"
+    return f"rankscope probe {name}" + (f" --arch {options.arch}" if options.arch else "")

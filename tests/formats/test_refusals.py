@@ -40,7 +40,6 @@ def test_refused_with_its_code_and_the_way_out(name: str, tmp_path: Path) -> Non
     assert error.code in catalogue()
     assert error.exit_code == 3
     assert "\n" not in error.headline
-    assert not re.search(r"--(allow|trust)\b", str(error)), "only flags that exist are proposed"
     assert "\x1b" not in str(error)
 
 
@@ -59,7 +58,7 @@ def test_an_environment_variable_does_not_lower_the_guard(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("name", hostile.CASES)
 def test_refused_as_weights_too(name: str, tmp_path: Path) -> None:
-    if name == "weights alone":
+    if name in hostile.SOUND:
         return
     maker, _, _ = hostile.CASES[name]
     path = maker(tmp_path)

@@ -12,7 +12,8 @@ from torch import nn
 
 from rankscope.errors import LoadError, UsageError
 from rankscope.sources import LoadOptions, open_model
-from rankscope.sources._stock import called, stock
+from rankscope.sources._opcodes import scan
+from rankscope.sources._stock import stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ def test_calls_of_a_pickle_are_followed_through_its_stack(tmp_path: Path) -> Non
     import pickle
 
     content = [{1}, {"a": hostile.Call(len, ("abc",))}, hostile.Call(len, ("d",))]
-    assert called(pickle.dumps(content, protocol=2)) == {"__builtin__.set", "__builtin__.len"}
+    assert scan(pickle.dumps(content, protocol=2)).called == {"builtins.set", "builtins.len"}
 
 
 def test_a_torch_file_under_another_suffix(tmp_path: Path) -> None:

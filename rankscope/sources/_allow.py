@@ -1,0 +1,143 @@
+"""``--allow``: the user's own classes in a pickle, still through torch's restricted unpickler.
+
+A pattern chooses among the names that the file itself asks for; only those are imported. The user's own code runs at
+import, the file's never does: classes alone are accepted, and what the file fills them with is data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import fnmatch
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from rankscope.errors import LoadError, UsageError
+from rankscope.formats import SAVE_WEIGHTS
+from rankscope.records import display_name
+from rankscope.user_code import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_EXAMPLES = [
+    ("Classes of a package", "--allow 'mypkg.*'"),
+    ("Classes saved from a script", "--allow '__main__.*=train.py'"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern of dotted names; `script` is the file that stands for ``__main__``."""
+
+    glob: str
+    script: str | None = None
+
+
+def patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
+    """Read the values of ``--allow``.
+
+    Args:
+        texts: such as ``mypkg.*`` or ``__main__.*=train.py``.
+
+    Returns:
+        One pattern each.
+
+    Raises:
+        UsageError: a pattern names no package, or ``__main__`` without its script.
+
+    Example:
+        >>> patterns(["mypkg.*", "__main__.Net=train.py"])[1]
+        Pattern(glob='__main__.Net', script='train.py')
+    """
+    found = []
+    for text in texts:
+        glob, equals, script = text.partition("=")
+        package, dot, rest = glob.partition(".")
+        why = None
+        if not package.isidentifier() or not dot or not re.fullmatch(r"[\w.*?\[\]!-]+", rest):
+            why = "it names no package before its first dot"
+        elif package == "__main__" and not script.endswith(".py"):
+            why = "__main__ is another program now, so its script is needed"
+        elif package != "__main__" and equals:
+            why = "only __main__ is given a script"
+        if why:
+            raise UsageError("RS361", f"--allow {display_name(text)!r} was not understood: {why}", remedies=_EXAMPLES)
+        found.append(Pattern(glob, script or None))
+    return tuple(found)
+
+
+def covered(wanted: Iterable[str], chosen: Iterable[Pattern]) -> dict[str, Pattern]:
+    """Which of the names that a file asks for the patterns cover; nothing is imported.
+
+    Args:
+        wanted: dotted names.
+        chosen: the patterns of the user.
+
+    Returns:
+        The names, each with the first pattern that covers it.
+
+    Example:
+        >>> list(covered(["a.Net", "b.Net"], patterns(["a.*"])))
+        ['a.Net']
+    """
+    pairs = {name: next((p for p in chosen if fnmatch.fnmatchcase(name, p.glob)), None) for name in sorted(wanted)}
+    return {name: pattern for name, pattern in pairs.items() if pattern}
+
+
+def resolve(names: dict[str, Pattern], file: str) -> dict[str, type]:
+    """Import the classes that the patterns allow.
+
+    Args:
+        names: those that `covered` gave.
+        file: the file that asks for them, in the user's words.
+
+    Returns:
+        The name in the pickle, and the class.
+
+    Raises:
+        LoadError: one cannot be imported, or is no class of modules, enums or dataclasses.
+    """
+    found = {name: _import(name, pattern, file) for name, pattern in names.items()}
+    refused = [(display_name(name), why) for name, value in found.items() if (why := _refusal(value))]
+    if refused:
+        raise LoadError(
+            "RS362",
+            f"{file} was not loaded: --allow reaches modules, enums and dataclasses alone",
+            details=refused,
+            remedies=[SAVE_WEIGHTS, ("Runs any code in the file", f"rankscope probe {file} --trust")],
+        )
+    return found
+
+
+def _import(name: str, pattern: Pattern, file: str) -> Any:
+    """The object of a name, from the user's packages, the current directory or the script."""
+    module, _, last = name.rpartition(".")
+    target = f"{pattern.script}:{last}" if pattern.script and module == "__main__" else f"{module}:{last}"
+    try:
+        return locate(target, LoadError, "RS363")
+    except LoadError as error:
+        raise LoadError(
+            "RS363",
+            f"{file} was not loaded: its class {display_name(name)} cannot be had",
+            details=[("why", error.headline), *error.details],
+            remedies=[
+                ("Run where it can be imported", "the current directory is searched last"),
+                ("Or say where it lies now", "rankscope probe yourmodule:Net --weights weights.pt"),
+            ],
+        ) from error
+
+
+def _refusal(value: Any) -> str | None:
+    """Why an object is not one that a file may build, or None."""
+    if not isinstance(value, type):
+        return "it is no class; a file that names functions is loaded with --trust alone"
+    if issubclass(value, torch.jit.ScriptModule):
+        return "it is TorchScript, whose layers take no hooks"
+    if issubclass(value, nn.Module | enum.Enum) or dataclasses.is_dataclass(value):
+        return None
+    return "it is a class of another sort, which may do anything when it is built"

@@ -1,0 +1,81 @@
+"""Zip archives: whether one unpacks to far more than it has, and whether its bytes agree with their checksums."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING, BinaryIO
+
+from rankscope.errors import LoadError
+from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, format_of, size
+from rankscope.records import Note, display_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# torch.save stores its records as they are; more than this is an archive made to fill the memory.
+_UNPACKED = 4
+_ARCHIVES = frozenset(
+    {Kind.TORCH_ZIP, Kind.LIGHTNING, Kind.TORCHSCRIPT, Kind.EXPORTED, Kind.AOTINDUCTOR, Kind.TORCH_PACKAGE}
+)
+
+
+def check_size(file: BinaryIO, name: str) -> None:
+    """Refuse an archive that unpacks to far more than it has bytes.
+
+    Args:
+        file: the archive.
+        name: it in the user's words.
+
+    Raises:
+        LoadError: it does.
+    """
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    packed = file.seek(0, 2)
+    if unpacked > _UNPACKED * packed:
+        raise LoadError(
+            "RS314",
+            f"{name} was not loaded: it unpacks to {unpacked // packed} times its size",
+            details=[("size", f"{size(packed)}, unpacked {size(unpacked)}")],
+            remedies=[SAVE_WEIGHTS],
+        )
+
+
+def verify(path: Path, name: str) -> Note:
+    """Read every byte of a file, and compare it with the checksums that a zip archive carries.
+
+    Args:
+        path: a file, or a directory whose own files are looked at.
+        name: it in the user's words.
+
+    Returns:
+        The note that says how much was checked.
+    """
+    files = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
+    archives = [part for part in files if format_of(part) in _ARCHIVES]
+    entries = sum(_verify(part, name) for part in archives)
+    if not archives:
+        kind = "no file in it" if path.is_dir() else f"a {format_of(path)}"
+        return Note("RS348", f"{path.name}: {kind} carries a checksum, so damage cannot be told")
+    return Note("RS348", f"{path.name}: {entries} entries of {len(archives)} archives agree with their checksums")
+
+
+def _verify(path: Path, name: str) -> int:
+    """The number of entries in an archive, all of them sound; nothing is unpacked to disk."""
+    with path.open("rb") as file:
+        check_size(file, name)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                broken = archive.testzip()
+                entries = len(archive.namelist())
+        except Exception as error:  # the content chooses what goes wrong
+            raise _damaged(name, f"{type(error).__name__}: {error}") from error
+    if broken is not None:
+        raise _damaged(name, f"its entry {broken} does not agree with its checksum (CRC-32)")
+    return entries
+
+
+def _damaged(name: str, why: str) -> LoadError:
+    return LoadError(
+        "RS360", f"{name} was not loaded: it is damaged", details=[("found", display_name(why))], remedies=[AGAIN]
+    )

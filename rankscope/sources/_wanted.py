@@ -1,0 +1,137 @@
+"""The refusal of a file that asks to import code: what it wants, and every way to its model, the risky one last."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rankscope.errors import LoadError
+from rankscope.formats import SAVE_WEIGHTS, Kind
+from rankscope.records import display_name
+from rankscope.sources._trust import command
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from io import BufferedReader
+
+    from rankscope.sources import LoadOptions
+
+_LISTED = 8
+# Nothing that a model is made of lies here: a file that names it wants to act on the machine.
+_HARMFUL = frozenset(
+    {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "pty", "runpy", "importlib", "webbrowser"}
+)
+_HARMFUL_BUILTINS = frozenset({"exec", "eval", "compile", "open", "__import__", "input", "breakpoint"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """Dotted names that may not be built, the class of the outermost object, and how many more names are allowed."""
+
+    names: frozenset[str]
+    root: str | None = None
+    allowed: int = 0
+
+
+def asks_for_code(
+    wants: Wants, file: BufferedReader, name: str, kind: Kind, options: LoadOptions | None = None
+) -> LoadError:
+    """The error for a file that names classes or functions which may not be built.
+
+    Args:
+        wants: what it names.
+        file: the file, for its checksum.
+        name: the file in the user's words.
+        kind: what it is.
+        options: how it is read now; the remedies complete that command.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    details = [
+        ("kind", f"{kind} holding pickled objects (sha256 {digest[:8]}…); nothing in it was run"),
+        ("wants", listed(wants.names)),
+    ]
+    if wants.allowed:
+        details.append(("allowed", f"{wants.allowed} more by --allow"))
+    if kind is Kind.TORCH_LEGACY:
+        details.append(("why", "of the old format, state dicts alone are read, and --allow does not reach it"))
+    harmful = sorted(filter(_is_harmful, wants.names))
+    if harmful:
+        details.append(("beware", f"no model needs {listed(harmful)}: the file may be made to do harm"))
+    return LoadError(
+        "RS301",
+        f"{name} was not loaded: it asks to import code",
+        details=details,
+        remedies=[SAVE_WEIGHTS] if harmful else _ways(wants, kind, command(name, options), options),
+    )
+
+
+def _ways(wants: Wants, kind: Kind, typed: str, options: LoadOptions | None) -> list[tuple[str, str]]:
+    """The ways to the model of a file that asks for code, the safest first."""
+    users = sorted(filter(_is_users, wants.names))
+    remedies = []
+    if users and len(users) == len(wants.names) and kind is not Kind.TORCH_LEGACY:
+        patterns = [*map(shlex.quote, options.allow if options else ()), *sorted({_pattern(user) for user in users})]
+        flags = " ".join(f"--allow {pattern}" for pattern in patterns)
+        remedies.append(("If these are your classes", f"{typed} {flags}"))
+    if options is None or options.weights is None:
+        remedies += [SAVE_WEIGHTS, ("Safer, no pickled code", _factory(users, wants.root))]
+    else:
+        remedies.append(SAVE_WEIGHTS)
+    return [*remedies, ("Runs any code in the file", f"{typed} --trust")]
+
+
+def listed(names: Collection[str]) -> str:
+    """Up to eight names from a file, made safe to print.
+
+    Args:
+        names: all of them.
+
+    Returns:
+        The first in alphabetical order.
+
+    Example:
+        >>> listed({"b.Net", "a.Net"})
+        'a.Net, b.Net'
+    """
+    shown = ", ".join(display_name(each) for each in sorted(names)[:_LISTED])
+    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
+
+
+def _factory(users: list[str], root: str | None) -> str:
+    """How the class is given together with the weights: the outermost one, or the only one, or a choice."""
+    targets = {user: _target(user) for user in users} or {"": "yourmodule:Net"}
+    chosen = root if root in targets else next(iter(targets)) if len(targets) == 1 else None
+    if chosen is not None:
+        return f"rankscope probe {targets[chosen]} --weights weights.pt"
+    return f"rankscope probe MODULE:CLASS --weights weights.pt, with one of {listed(targets.values())}"
+
+
+def _target(name: str) -> str:
+    module, _, last = name.rpartition(".")
+    return f"{'yourscript.py' if module == '__main__' else module}:{last}"
+
+
+def _pattern(name: str) -> str:
+    top = name.partition(".")[0]
+    return "'__main__.*=yourscript.py'" if top == "__main__" else f"'{top}.*'"
+
+
+def _is_harmful(name: str) -> bool:
+    module, _, last = name.rpartition(".")
+    return module.partition(".")[0] in _HARMFUL or (module == "builtins" and last in _HARMFUL_BUILTINS)
+
+
+def _is_users(name: str) -> bool:
+    """Whether a name may be a class of the user's own, going by its module and its spelling."""
+    module, _, last = name.rpartition(".")
+    top = module.partition(".")[0]
+    foreign = {*sys.stdlib_module_names, *sys.builtin_module_names, "numpy", "torch"} - {"__main__"}
+    parts = [*module.split("."), last]
+    return top not in foreign and last[:1].isupper() and all(part.isidentifier() for part in parts)

@@ -1,0 +1,48 @@
+"""Plain pickles, for a file that the user trusts: unpickling runs whatever the file asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankscope.formats import Kind
+from rankscope.sources import FORMS, Form, LoadOptions
+from rankscope.sources._levels import read_pickle
+from rankscope.sources._model import as_source
+from rankscope.sources._state import State, state_dict
+
+if TYPE_CHECKING:
+    from rankscope.records import Note, Source
+
+
+def open_plain_pickle(spec: str, options: LoadOptions) -> Source:
+    """Open a plain pickle.
+
+    Args:
+        spec: the file.
+        options: the flags of trust, and for weights those of an architecture.
+
+    Returns:
+        The module, or the architecture of ``--arch`` filled with the weights.
+    """
+    content, notes = read_pickle(Path(spec), spec, Kind.PICKLE, options)
+    return as_source(spec, content, options, notes, module="pickled module")
+
+
+def read_state(path: Path, name: str, options: LoadOptions) -> tuple[State, tuple[Note, ...]]:
+    """The tensors of a plain pickle, for ``--weights``.
+
+    Args:
+        path: the file.
+        name: the file in the user's words.
+        options: the flags of trust.
+
+    Returns:
+        Names to tensors, and what to know of how they were read.
+    """
+    content, notes = read_pickle(path, name, Kind.PICKLE, options)
+    state, more = state_dict(content, name)
+    return state, (*notes, *more)
+
+
+FORMS.add("plain_pickle", Form(open_plain_pickle, kinds=frozenset({Kind.PICKLE}), state=read_state))
