@@ -39,6 +39,7 @@ steps, the safest first. Exit codes: 0 measured; 1 a requirement failed; 2 usage
 SITES = {
     "block": "The input of the first block and the output of every block",
     "value": "The values that enter attention",
+    "attention": "The attention maps",
     "gradient": "The gradient of the loss with respect to the output of a block",
     "weight_gradient": "The gradient of the loss with respect to a weight",
 }
@@ -60,6 +61,13 @@ of the tokens, where the measure has it: `_unit` scales every token to norm 1 fi
 decides; `_centered` subtracts the mean token first; `_unit_centered` does the one, then the other. The prefix `pooled:`
 takes the tokens of all sequences as one matrix. Beside a rank stand its ceiling min(N, d), the value of Gaussian data
 of the same shape, and the floor under which rounding of the data's dtype hides it.
+
+The prefix `head:` takes a measure of values or attention of every head by itself: `head:value_cosine` gives one row a
+head, numbered from 0. Values have the heads that the model keeps for keys and values, which may be fewer than those of
+the queries. Rows of cross-attention carry the parameter `cross`. Heads are measured on request only: `full` has none.
+
+A measure that gives several numbers, such as all singular values, is kept in the JSON report under `spectra`, one list
+for each sequence or for the pool; tables and CSV leave it out.
 
 A number that cannot be had is `undefined`, with the reason; it is never replaced by a zero. So it is for input that is
 not finite, for fewer tokens than the measure needs, and where the table of a measure says so.
@@ -93,15 +101,16 @@ def cell(text: str) -> str:
 def measure_section(measure: Measure) -> str:
     """One measure: what it says, and a table of the facts."""
     names = [f"`{measure.name}{FORMS[form]}`" for form in measure.forms]
-    pooled = (
-        ", each also `pooled:`" if measure.pooled and len(names) > 1 else ", also `pooled:`" if measure.pooled else ""
-    )
+    prefix = "pooled:" if measure.pooled else "head:" if measure.per_head else ""
+    also = f", {'each ' if len(names) > 1 else ''}also `{prefix}`" if prefix else ""
     facts = {
         "Formula": measure.formula,
         "Range": limits(measure),
         "Rich representations": {"high": "high", "low": "low", None: "neither end"}[measure.healthy],
         "Taken on": SITES[measure.site],
-        "Names": ", ".join(names) + pooled,
+        "Names": ", ".join(names) + also,
+        "Gives": "several numbers a sequence, in the JSON report under `spectra`" if measure.vector else "",
+        "In `full`": "" if measure.in_full else "no, only by its name",
         "Undefined": f"{measure.undefined}; fewer than {measure.min_tokens} tokens"
         if measure.min_tokens > 1
         else measure.undefined,
@@ -118,7 +127,11 @@ def measures_page() -> str:
     lines = [MADE.format(source="rankscope/measures/"), MEASURES_PAGE, "## Presets\n"]
     for preset in PRESETS:
         names = ", ".join(f"`{request.name}`" for request in resolve([preset]))
-        every = "every measure in every form, and pooled" if PRESETS[preset] == ("*",) else names
+        every = (
+            "every measure in every form, and pooled, but what is had only by its name"
+            if PRESETS[preset] == ("*",)
+            else names
+        )
         lines.append(f"- `{preset}`: {every}")
     measures = sorted(MEASURES.values(), key=lambda measure: measure.name)
     lines += ["", "## All measures\n", "| measure | in one line |", "|---|---|"]

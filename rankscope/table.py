@@ -21,6 +21,7 @@ TELLING = (
     "effective_rank_unit",
     "token_norm_ratio",
     "value_cosine",
+    "attention_entropy_ratio",
     "grad_norm",
     "effective_rank",
     "mu_bar",
@@ -117,7 +118,7 @@ def at_floor(row: Row | None) -> bool:
 
 
 def tables(report: Report) -> tuple[Table, ...]:
-    """Pivot a report: one table a stack, one line a layer, one column a measure (site, scope and head apart).
+    """Pivot a report: one table a stack, one line a layer, one column a measure (site, scope, head and cross-attention apart).
 
     Where a measure is taken of several parameters of a layer, the column holds the worst of them: the largest
     condition number or norm, the smallest rank. The report keeps them all.
@@ -145,27 +146,29 @@ def tables(report: Report) -> tuple[Table, ...]:
     return tuple(found)
 
 
-_Kind = tuple[str, str, str, int | None]
+_Kind = tuple[str, str, str, int | None, str | None]
 
 
 def _kind(row: Row) -> _Kind:
-    """What tells two columns apart."""
-    return (row.measure, row.site, row.scope, row.head)
+    """What tells two columns apart; cross-attention is no worse case of self-attention."""
+    return (row.measure, row.site, row.scope, row.head, row.parameter if row.site == "attention" else None)
 
 
 def _labels(rows: Iterable[Row]) -> dict[_Kind, str]:
     """A name for each column: the measure alone where that is unique, else with its site, scope and head."""
     kinds = dict.fromkeys(_kind(row) for row in rows)
     sites: dict[str, list[str]] = {}
-    for measure, site, _, _ in kinds:
+    for measure, site, *_ in kinds:
         sites.setdefault(measure, [])
         sites[measure] += [site] if site not in sites[measure] else []
     labels = {}
-    for measure, site, scope, head in kinds:
+    for measure, site, scope, head, parameter in kinds:
         before = f"{site}:" if len(sites[measure]) > 1 and site != "block" else ""
         alone = not any(k[:2] == (measure, site) and k[2] == "sequence" and k[3] == head for k in kinds)
         before += "" if scope == "sequence" or (scope == "batch" and alone) else f"{scope}:"
-        labels[measure, site, scope, head] = f"{before}{measure}" + ("" if head is None else f":head{head}")
+        before += f"{parameter}:" if parameter else ""
+        label = f"{before}{measure}" + ("" if head is None else f":head{head}")
+        labels[measure, site, scope, head, parameter] = label
     return labels
 
 

@@ -21,13 +21,13 @@ PACKAGE = ROOT / "rankscope"
 
 # A unit imports from the lines above it and from the names to its left.
 LINES = (
-    "errors registry files plain records user_code distributed formats",
+    "errors registry declarations files plain records user_code distributed formats",
     "zoo sources inputs",
     "capture interventions",
     "spectra",
     "measures",
-    "cells reduction placing run depth pipeline inspection connectivity",
-    "table certificate comparison requirements sweep",
+    "groups cells collection attending reduction placing run depth notes pipeline inspection connectivity",
+    "table explanations certificate comparison requirements sweep",
     "renderers",
     "monitor config cli studies pytest_plugin",
 )
