@@ -33,6 +33,12 @@ _STOCK = re.compile(
     )
 )
 
+# Nothing that a model is made of lies here: a file that names it wants to act on the machine.
+_HARMFUL = re.compile(
+    r"(os|posix|nt|sys|subprocess|shutil|socket|ctypes|pty|runpy|importlib|webbrowser)\..*"
+    r"|(builtins|__builtin__)\.(exec|eval|compile|open|__import__|input|breakpoint)"
+)
+
 
 def foreign(names: Iterable[str]) -> list[str]:
     """The names that are not torch's own.
@@ -87,4 +93,20 @@ def flags(names: Iterable[str]) -> str:
     if not all(is_users(name) for name in names):
         return ""
     tops = sorted({name.partition(".")[0] for name in names})
-    return " ".join(f"--allow '{top}.*{'=train.py' if top == '__main__' else ''}'" for top in tops)
+    return " ".join(f"--allow '{top}.*{'=yourscript.py' if top == '__main__' else ''}'" for top in tops)
+
+
+def harmful(names: Iterable[str]) -> list[str]:
+    """The names that no model needs, since they act on the machine.
+
+    Args:
+        names: dotted names.
+
+    Returns:
+        Those of the system, of processes and of the network, sorted.
+
+    Example:
+        >>> harmful(["common.Net", "posix.system"])
+        ['posix.system']
+    """
+    return sorted(filter(_HARMFUL.fullmatch, names))

@@ -13,7 +13,7 @@ from rankscope.formats._description import Description, listed, many
 from rankscope.formats._kinds import Kind
 from rankscope.formats._pickles import Built, Name, Pickle, read
 from rankscope.formats._refusals import AGAIN, SAVE_WEIGHTS
-from rankscope.formats._stock_names import flags, foreign
+from rankscope.formats._stock_names import flags, foreign, harmful
 from rankscope.records import display_name
 
 if TYPE_CHECKING:
@@ -189,14 +189,16 @@ def _pickled(path: Path, base: Description, found: Pickle) -> Description:
 
 def _asks_for_code(path: Path, strange: list[str], needs: str, legacy: bool) -> tuple[LoadError, str]:
     """The error for names beyond torch's own, and how the file loads in spite of them."""
+    what = f"it asks to import code: {listed(strange)}"
+    if bad := harmful(strange):
+        what = f"{what}; no model needs {listed(bad, 3)}, so it may be made to do harm"
+        return _refused(path, "RS301", what, ("Ask who made it for the weights alone", SAVE_WEIGHTS[1])), "not at all"
     allow = "" if legacy else flags(strange)
     extra = " --arch yourmodule:Net" if needs else ""
-    remedies = [SAVE_WEIGHTS]
+    remedies = [SAVE_WEIGHTS, ("Runs any code in the file", f"rankscope probe {path} --trust{extra}")]
     if allow:
         remedies.insert(0, ("If these are your classes", f"rankscope probe {path} {allow}{extra}"))
-    remedies.append(("Runs any code in the file", f"rankscope probe {path} --trust{extra}"))
-    loads = f"with {allow or '--trust'}{needs}"
-    return _refused(path, "RS301", f"it asks to import code: {listed(strange)}", *remedies), loads
+    return _refused(path, "RS301", what, *remedies), f"with {allow or '--trust'}{needs}"
 
 
 def _refused(path: Path, code: str, what: str, *remedies: tuple[str, str]) -> LoadError:
