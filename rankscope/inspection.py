@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from rankscope.formats import describe
 from rankscope.plain import finite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from torch import nn
 
-    from rankscope.capture.plan import Plan
+    from rankscope.capture.places import Place, Plan
     from rankscope.formats import Description
     from rankscope.pipeline import MeasureOptions
     from rankscope.records import Batch, Layer, Note, Source
@@ -57,11 +57,16 @@ class BlockFacts:
 
 @dataclass(frozen=True, slots=True)
 class StackFacts:
-    """A stack of blocks; `types` are the classes of its blocks, each once."""
+    """A stack of blocks.
+
+    `types` are the classes of its blocks, each once; `norm` says where it normalises (pre, post, sandwich), where that
+    is known.
+    """
 
     stack: str
     types: tuple[str, ...]
     blocks: tuple[BlockFacts, ...]
+    norm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,6 @@ class Inspection:
         Returns:
             Nested dicts, lists, strings and numbers.
         """
-        from dataclasses import asdict
-
         plain: dict[str, Any] = finite({"schema": SCHEMA, **asdict(self)})
         return plain
 
@@ -124,14 +127,14 @@ def inspect(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -
         >>> from torch import nn, zeros
         >>> layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
         >>> found = inspect(nn.TransformerEncoder(layer, 3), zeros(1, 8, 16))
-        >>> [(stack.stack, len(stack.blocks)) for stack in found.stacks]
-        [('layers.*', 3)]
+        >>> [(stack.stack, [block.adds for block in stack.blocks]) for stack in found.stacks]
+        [('layers.*', [2, 2, 2])]
     """
     path = _path(model, options.get("aliases") or {}) if isinstance(model, str | Path) else None
     found = Inspection(str(model) if isinstance(model, str | Path) else type(model).__name__)
     if path is not None:
-        found = replace(found, description=describe(path))
-        if (refusal := _shut(found.description, options)) is not None:
+        found = replace(found, description=(description := describe(path)))
+        if (refusal := _shut(found.spec, description, options)) is not None:
             return replace(found, refusal=refusal)
     try:
         return _opened(found, model, inputs, options)
@@ -182,17 +185,17 @@ def _path(spec: str | Path, aliases: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _shut(description: Description | None, options: Mapping[str, Any]) -> Refusal | None:
+def _shut(spec: str, description: Description, options: Mapping[str, Any]) -> Refusal | None:
     """Why a file is not opened, if opening it takes a flag that was not given, or is out of the question."""
-    if description is None or description.problem is None:
-        return None
-    needed = re.findall(r"--(\w+)", description.loads)
     given = {name for name in ("arch", "allow", "trust") if options.get(name)}
     given |= {"trust"} if options.get("trust_sha256") else set()
     given |= {"allow"} if "trust" in given else set()
-    if description.loads != "not at all" and given.issuperset(needed):
+    if description.loads != "not at all" and given.issuperset(re.findall(r"--(\w+)", description.loads)):
         return None
-    return Refusal(description.code or "", description.problem, (), description.remedies)
+    if description.problem is not None:
+        return Refusal(description.code or "RS303", description.problem, (), description.remedies)
+    step = ("Say which class takes them", f"rankscope inspect {spec} --arch yourmodule:Net")
+    return Refusal("RS320", f"{spec} was not opened: it holds weights alone, without the architecture", (), (step,))
 
 
 def _refusal(error: CannotMeasure) -> Refusal:
@@ -236,15 +239,19 @@ def _stacks(plan: Plan) -> tuple[StackFacts, ...]:
     for place in plan.places:
         if place.layer.index:
             blocks.setdefault(place.layer.stack, []).append(_block(plan, place.layer))
+    norms = {add.layer.stack: add.norm for add in plan.adds if add.layer is not None and add.norm is not None}
     return tuple(
-        StackFacts(stack, tuple(dict.fromkeys(block.type for block in found)), tuple(found))
+        StackFacts(stack, tuple(dict.fromkeys(block.type for block in found)), tuple(found), norms.get(stack))
         for stack, found in blocks.items()
     )
 
 
 def _block(plan: Plan, layer: Layer) -> BlockFacts:
-    adds = [add for add in _had(plan, "adds", ()) if add.layer == layer]
-    values, attention = _how(plan.values, layer), _how(_had(plan, "attention", {}), layer)
+    adds = [add for add in plan.adds if add.layer == layer]
+    own = [f"{_side(place)} of {place.module_name}" for place in plan.value_modules if place.layer == layer]
+    values = _listed([*(place.how for place in plan.values.values() if place.layer == layer), *own])
+    maps = [place for place in plan.attention.values() if place.layer == layer]
+    attention = _listed([f"{place.how} (cross)" if place.kind == "cross" else place.how for place in maps])
     key = (layer.stack, layer.index)
     return BlockFacts(
         index=layer.index,
@@ -255,19 +262,14 @@ def _block(plan: Plan, layer: Layer) -> BlockFacts:
         values=values,
         no_values=None if values else plan.no_values.get(key),
         attention=attention,
-        no_attention=None if attention else _had(plan, "no_attention", {}).get(key),
+        no_attention=None if attention else plan.no_attention.get(key),
     )
 
 
-def _how(places: Mapping[Any, Any], layer: Layer) -> str | None:
-    """How the values or the maps of a layer are seen; several calls in one block are told together."""
-
-    def words() -> Iterator[str]:
-        yield from (getattr(place, "how", "attention call") for place in places.values() if place.layer == layer)
-
-    return ", ".join(dict.fromkeys(words())) or None
+def _side(place: Place) -> str:
+    return "input" if place.entering else "output"
 
 
-def _had(plan: Plan, name: str, default: Any) -> Any:
-    """A field of the plan."""
-    return getattr(plan, name, default)
+def _listed(words: list[str]) -> str | None:
+    """How something is seen; several ways in one block are told together."""
+    return ", ".join(dict.fromkeys(words)) or None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rankscope.cli import _complete
 from rankscope.cli._command import Option
 from rankscope.cli._terminal import Terminal
 from rankscope.config import Config, find, read
@@ -138,11 +139,21 @@ inputs = _section(
         help="Axes of the activations: btd, tbd, bd, bct, bchw or bhwc.",
     ),
 )
-measuring = _section(
-    "Measuring",
-    _option("--measures", callback=_names, metavar="LIST", help="quick (default), forward, full, or names: mu,mu_bar."),
+_LAYERS = (
     _option("--layers", multiple=True, metavar="GLOB", help="Measure these modules; repeatable."),
     _option("--skip-layers", multiple=True, metavar="GLOB", help="Leave these out; repeatable."),
+)
+layers = _section("Layers", *_LAYERS)
+measuring = _section(
+    "Measuring",
+    _option(
+        "--measures",
+        callback=_names,
+        metavar="LIST",
+        shell_complete=_complete.measures,
+        help="quick (default), forward, full, or names: mu,mu_bar.",
+    ),
+    *_LAYERS,
     _option("--device", callback=_device, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."),
     _option(
         "--dtype",
@@ -159,25 +170,8 @@ measuring = _section(
         help="How singular values are computed: auto, gram64 or svd.",
     ),
 )
-output = _section(
-    "Output",
-    _option(
-        *("-o", "--output", "outputs"),
-        multiple=True,
-        type=_FILE,
-        callback=_outputs,
-        metavar="FILE",
-        help="Write the report; repeatable.",
-    ),
-    _option(
-        "--format",
-        "form",
-        metavar="NAME",
-        help="table (default), json, csv or md: for the screen, and for files whose suffix says nothing.",
-    ),
-    _option("--wide", is_flag=True, help="CSV: a column a measure."),
+_SCREEN = (
     _option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.", **_kept("quiet")),
-    _option("-v", "--verbose", is_flag=True, help="All columns, whatever the width.", **_kept("verbose")),
     _option("--no-progress", is_flag=True, help="No progress bar.", **_kept("progress", invert=True)),
     _option(
         "--color",
@@ -188,6 +182,40 @@ output = _section(
         **_kept("color"),
     ),
     _option("--debug", is_flag=True, help="Show the traceback of an error.", **_kept("debug")),
+)
+output = _section(
+    "Output",
+    _option(
+        *("-o", "--output", "outputs"),
+        multiple=True,
+        type=_FILE,
+        callback=_outputs,
+        metavar="FILE",
+        help="Write the report; repeatable. The suffix names the format.",
+    ),
+    _option(
+        "--format",
+        "form",
+        metavar="NAME",
+        shell_complete=_complete.formats,
+        help="table (default), json, jsonl, csv, md or parquet: for the screen, and for files without a known suffix.",
+    ),
+    _option("--wide", is_flag=True, help="CSV: a column a measure."),
+    _option("-v", "--verbose", is_flag=True, help="All columns, whatever the width.", **_kept("verbose")),
+    *_SCREEN,
+)
+# For what is looked at and not kept.
+page = _section(
+    "Output",
+    _option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        metavar="NAME",
+        help="table (default) or json.",
+    ),
+    *_SCREEN,
 )
 config = _section(
     "Configuration",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rankscope.cli import _options
+from rankscope.cli import _complete, _options
 from rankscope.cli._command import Command
 from rankscope.cli._progress import working
 from rankscope.cli._terminal import Terminal
@@ -35,7 +35,7 @@ could be had.
 
 
 @click.command("probe", cls=Command, group="measure", help=_HELP, short_help="Measure every layer of a model.")
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=_complete.models)
 @_options.model
 @_options.inputs
 @_options.measuring

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rankscope.depth import MU_BAR, RESIDUAL
 from rankscope.records import display_name
+from rankscope.renderers._screen import plain
 from rankscope.renderers._sentence import sentence
 from rankscope.table import at_floor, number, numbers
 
@@ -16,23 +17,6 @@ if TYPE_CHECKING:
 
     from rankscope.records import Report, Row
     from rankscope.table import Column, Table
-
-
-def plain(text: object) -> str:
-    """A text made one printable line, of any length (names of layers are cut by `display_name` itself)."""
-    words = str(text)
-    return "".join(display_name(words[i : i + 200]) for i in range(0, len(words), 200))
-
-
-# What this package itself writes beyond ASCII; what a model's names hold is left to the encoding of the stream.
-_SPELT = str.maketrans(
-    {"²": "^2", "—": "--", "…": "...", "×": "x", "≤": "<=", "→": "->", "−": "-", "λ": "lambda", "μ": "mu", "·": "-"}
-)
-
-
-def spell(text: str) -> str:
-    """A text for a screen that knows ASCII only."""
-    return text.translate(_SPELT)
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from rankscope.records import display_name
 from rankscope.renderers import Style, renderer
-from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, plain, split, verdict
+from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict
+from rankscope.renderers._screen import plain
 from rankscope.table import ends, sparkline, tables
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rankscope.records import display_name
-from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, plain, split, verdict
+from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict
+from rankscope.renderers._screen import plain
 from rankscope.table import sparkline, tables
 
 if TYPE_CHECKING:

@@ -5,12 +5,9 @@ Names of layers are untrusted: they are set as `Text`, never as markup, after `d
 
 from __future__ import annotations
 
-import io
 import os
 from typing import TYPE_CHECKING, TextIO
 
-from rich.box import Box
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -24,11 +21,10 @@ from rankscope.renderers._parts import (
     coverage,
     facts,
     floor_note,
-    plain,
-    spell,
     split,
     verdict,
 )
+from rankscope.renderers._screen import Screen, plain
 from rankscope.table import ends, sparkline, tables
 
 if TYPE_CHECKING:
@@ -36,10 +32,6 @@ if TYPE_CHECKING:
     from rankscope.table import Column, Table
 
 _COLORS = {"healthy": "bold green", "thinning": "bold yellow", "collapsed": "bold red", "undefined": "bold magenta"}
-_HEAD = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
-_ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_LEAST_WIDTH = 40  # below it the terminal folds the lines
 _CURVE = 24  # a curve is given this many characters before anything else
 
 
@@ -52,91 +44,60 @@ def write(report: Report, stream: TextIO, style: Style) -> None:
         stream: where to.
         style: what the screen can show.
     """
-    screen = io.StringIO()
-    console = Console(
-        file=screen,
-        width=max(style.columns, _LEAST_WIDTH),
-        force_terminal=style.color,
-        color_system="standard" if style.color else None,
-        no_color=not style.color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-    _pairs(console, facts(report))
+    screen = Screen(style)
+    screen.pairs(facts(report))
     for table in tables(report):
-        console.print()
-        _stack(console, report, table, style)
-    console.print()
-    _end(console, report, style)
-    text = screen.getvalue()
-    # Grids fill their lines with blanks, which a file or a pipe need not carry.
-    text = text if style.color else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
-    stream.write(text if style.unicode else spell(text))
+        screen.line()
+        _stack(screen, report, table)
+    screen.line()
+    _end(screen, report)
+    stream.write(screen.text())
 
 
-def _pairs(console: Console, pairs: list[tuple[str, str]], label: str = "bold") -> None:
-    """Lines of a label and a text that is folded, never cut."""
-    if not pairs:
-        return
-    grid = Grid.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style=label)
-    grid.add_column(overflow="fold")
-    for name, text in pairs:
-        grid.add_row(Text(name), Text(text))
-    console.print(grid)
-
-
-def _stack(console: Console, report: Report, table: Table, style: Style) -> None:
+def _stack(screen: Screen, report: Report, table: Table) -> None:
     """One stack: title, layers, curves, verdict, and what the marks mean."""
-    notes = Footnotes()
+    style, notes = screen.style, Footnotes()
     shown, absent = split(table)
     title = Text(display_name(table.stack) or "model", style="bold")
-    console.print(title.append(_blocks(report, table.stack, style), style="not bold"))
-    if prefix := _prefix(table, console.width):
-        console.print(Text(f"names of layers begin with {prefix}", style="dim"))
+    screen.line(title.append(_blocks(report, table.stack, screen.times), style="not bold"))
+    if prefix := _prefix(table, screen.width):
+        screen.line(f"names of layers begin with {prefix}", "dim")
     texts = {column.label: cells(column, notes, style.unicode) for column in shown}
-    groups = _groups(shown, texts, table, console.width)
+    groups = _groups(shown, texts, table, screen.width)
     for i, group in enumerate(groups if style.every else groups[:1]):
         if i:
-            console.print()
-        console.print(_layers(table, group, texts, console.width, style))
+            screen.line()
+        screen.console.print(_layers(screen, table, group, texts))
     if len(groups) > 1 and not style.every:
         more = sum(len(group) for group in groups[1:])
         some = "measure" if more == 1 else "measures"
         told = f"{more} more {some}: -v, a wider screen or -o FILE.csv; the curves are below"
-        console.print(Text(told, style="dim"))
-    marks = [(_raised(i + 1, style), text) for i, text in enumerate(notes.texts)]
+        screen.line(told, "dim")
+    marks = [(screen.mark(i + 1), text) for i, text in enumerate(notes.texts)]
     marks += [("≤" if style.unicode else "<", floor_note(report))] if notes.floor else []
-    _pairs(console, marks, label="dim")
-    _pairs(console, absent, label="dim")
+    screen.pairs(marks, label="dim")
+    screen.pairs(absent, label="dim")
     if shown:
-        console.print()
-        console.print(_curves(table, shown, console.width, style))
-    console.print()
+        screen.line()
+        screen.console.print(_curves(table, shown, screen.width, style))
+    screen.line()
     found = verdict(report, table.stack)
     if found is not None:
         word, text = found
         line = Text(text)
         line.stylize(_COLORS.get(word, "bold"), 0, len(word))
-        console.print(line)
+        screen.line(line)
 
 
-def _blocks(report: Report, stack: str, style: Style) -> str:
+def _blocks(report: Report, stack: str, times: str) -> str:
     """How many blocks of which class and shape, where they are all alike."""
     layers = [layer for layer in report.layers if layer.stack == stack and layer.index > 0]
     kinds = {(layer.type, layer.shape) for layer in layers}
     if len(kinds) != 1:
         return f": {len(layers)} layers" if layers else ""
-    times = "×" if style.unicode else "x"
     kind, shape = kinds.pop()
     size = f" {times} ".join(str(n) for n in shape)
     return f": {len(layers)} {times} {display_name(kind)}" + (f", {size}" if size else "")
-
-
-def _raised(mark: int, style: Style) -> str:
-    return str(mark).translate(_SUPERSCRIPT) if style.unicode else f"[{mark}]"
 
 
 def _name_width(table: Table, width: int) -> int:
@@ -182,22 +143,19 @@ def _groups(
     return groups
 
 
-def _layers(
-    table: Table, columns: list[Column], texts: dict[str, list[tuple[str, int]]], width: int, style: Style
-) -> Grid:
+def _layers(screen: Screen, table: Table, columns: list[Column], texts: dict[str, list[tuple[str, int]]]) -> Grid:
     """A line for each layer, a column for each measure."""
-    grid = Grid(box=_HEAD if style.unicode else _ASCII_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     height = max((column.heading.count("\n") for column in columns), default=0)
-    grid.add_column(Text("\n" * height + "k"), justify="right", no_wrap=True)
-    grid.add_column(Text("\n" * height + "layer"), overflow="fold", width=_name_width(table, width))
+    grid = screen.grid([("\n" * height + "k", "right"), ("\n" * height + "layer", "fold")])
+    grid.columns[1].width = _name_width(table, screen.width)
     for column in columns:
         above = "\n" * (height - column.heading.count("\n"))  # rich sets a heading at the top
         grid.add_column(Text(above + column.heading), justify="right", no_wrap=True)
-    for i, (k, name) in enumerate(zip(table.index, _names(table, width), strict=True)):
+    for i, (k, name) in enumerate(zip(table.index, _names(table, screen.width), strict=True)):
         line = [Text(str(k)), Text(name)]
         for column in columns:
             text, mark = texts[column.label][i]
-            line.append(Text(text + (_raised(mark, style) if mark else ""), style=_alarm(column, i)))
+            line.append(Text(text + (screen.mark(mark) if mark else ""), style=_alarm(column, i)))
         grid.add_row(*line)
     return grid
 
@@ -234,12 +192,12 @@ def _curves(table: Table, columns: list[Column], width: int, style: Style) -> Gr
     return grid
 
 
-def _end(console: Console, report: Report, style: Style) -> None:
+def _end(screen: Screen, report: Report) -> None:
     """The coverage line and the notes."""
     pairs = [("layers", coverage(report))]
     pairs += [
         ("note", f"{plain(note.text)} [{plain(note.code)}]")
         for note in report.notes
-        if note.text not in style.announced
+        if note.text not in screen.style.announced
     ]
-    _pairs(console, pairs)
+    screen.pairs(pairs)
