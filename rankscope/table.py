@@ -118,7 +118,7 @@ def at_floor(row: Row | None) -> bool:
 
 
 def tables(report: Report) -> tuple[Table, ...]:
-    """Pivot a report: one table a stack, one line a layer, one column a measure (site, scope, head and cross-attention apart).
+    """Pivot a report: one table a stack, one line a layer, one column a measure, site, scope and head.
 
     Where a measure is taken of several parameters of a layer, the column holds the worst of them: the largest
     condition number or norm, the smallest rank. The report keeps them all.
@@ -257,7 +257,8 @@ def ends(column: Column) -> Ends:
     last = known[-1] if column.values[-1] is not None else None  # an undefined end is shown as such
     several = last is not None and last.sequences > 1 and last.min is not None and last.max is not None
     low, high = (last.min, last.max) if last is not None and several else (None, None)
-    first, *rest = numbers([known[0].value, None if last is None else last.value, low, high, known[-1].reference])
+    gaussian = None if known[-1].site == "attention" else known[-1].reference  # there it is of uniform attention
+    first, *rest = numbers([known[0].value, None if last is None else last.value, low, high, gaussian])
     return Ends(first, rest[0] or "·", *rest[1:])
 
 
