@@ -14,7 +14,7 @@ from rankscope.capture.flow import PRODUCTS
 from rankscope.capture.layout import Unmeasurable
 from rankscope.capture.orders import axes_fit, value_order
 from rankscope.capture.places import AttentionPlace, Place, ValuePlace
-from rankscope.capture.projections import values_without_attention
+from rankscope.capture.projections import fused, values_without_attention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rankscope.records import Layer
 
 NO_ATTENTION = "no attention call was seen in this block"
-WINDOWS = "its attention runs over windows or chunks, whose tokens are not those of the block"
+WINDOWS = "its attention runs over windows, chunks or pooled tokens, which are not those of the block"
+CROSS = "its attention is cross-attention only"
 SHARED = "its keys and values are those of an earlier layer"
 UNTOLD = "its values are mixed with those of earlier layers in a way in which its own cannot be told"
 Key = tuple["Steps", int]
@@ -70,8 +71,9 @@ def attention(trace: Trace, blocks: Mapping[Call, Layer]) -> Attention:
         kinds = {site: _kind(trace, block, site, nested=nested) for site in sites[block]}
         own = [site for site, kind in kinds.items() if kind != "cross"]
         cross = [site for site, kind in kinds.items() if kind == "cross"]
-        _maps(found, layer, own, block)
-        _values(found, layer, own, block, kinds, trace)
+        none = CROSS if cross else NO_ATTENTION + fused(trace, block)
+        _maps(found, layer, own, block, none)
+        _values(found, layer, own, block, kinds, trace, none)
         if len(cross) == 1:
             found.attention[cross[0].steps, cross[0].hit] = AttentionPlace(layer, "cross", _how(cross[0]))
     return found
@@ -90,16 +92,22 @@ def _kind(trace: Trace, block: Call, site: Attending, *, nested: bool) -> Kind:
     return "first" if keys & stream else "shared"
 
 
-def _maps(found: Attention, layer: Layer, sites: list[Attending], block: Call) -> None:
+def _maps(found: Attention, layer: Layer, sites: list[Attending], block: Call, none: str) -> None:
     if len(sites) == 1 and axes_fit(sites[0].shape, block.shape, sites[0].equation):
         found.attention[sites[0].steps, sites[0].hit] = AttentionPlace(layer, "self", _how(sites[0]))
     else:
-        reason = f"{len(sites)} attention calls in one block" if sites[1:] else WINDOWS if sites else NO_ATTENTION
+        reason = f"{len(sites)} attention calls in one block" if sites[1:] else WINDOWS if sites else none
         found.no_attention[layer.stack, layer.index] = reason
 
 
 def _values(
-    found: Attention, layer: Layer, sites: list[Attending], block: Call, kinds: Mapping[Attending, Kind], trace: Trace
+    found: Attention,
+    layer: Layer,
+    sites: list[Attending],
+    block: Call,
+    kinds: Mapping[Attending, Kind],
+    trace: Trace,
+    none: str,
 ) -> None:
     """The values of the one self-attention call of a block; else those that a projection gives."""
     reason: str | None = None
@@ -120,7 +128,7 @@ def _values(
             found.modules += (module,) if module else ()
             return
     several = f"{len(sites)} attention calls in one block" if sites[1:] else None
-    found.no_values[layer.stack, layer.index] = reason or several or (WINDOWS if sites else NO_ATTENTION)
+    found.no_values[layer.stack, layer.index] = reason or several or (WINDOWS if sites else none)
 
 
 def _how(site: Attending) -> str:
@@ -152,6 +160,8 @@ def arrange_values(values: Tensor, repeated: torch.Size | None, where: Axes, tok
         >>> arrange_values(torch.zeros(8, 16, 8), None, Axes(2, 16, "btd"), 16).shape
         torch.Size([2, 4, 16, 8])
     """
+    if values.is_nested:
+        raise Unmeasurable("its values are a nested tensor")
     shape = tuple(values.shape)
     if values.ndim == 2 and tokens and shape[0] == where.batch * tokens:
         values = values.reshape(where.batch, tokens, -1)

@@ -100,7 +100,7 @@ class _Edge:
 
 def _memory(tensor: Tensor) -> tuple[Any, ...]:
     """The base of a view that covers all of it, and how; nothing for any other tensor."""
-    base = tensor._base if type(tensor) is Tensor else None
+    base = tensor._base if type(tensor) is Tensor and not tensor.is_nested else None
     if base is None or base.grad_fn is None or base.numel() != tensor.numel() or not base.is_contiguous():
         return ()
     return (

@@ -55,6 +55,8 @@ def loss_of(
         return own, "the model's own"
     if first is None:
         raise UsageError("RS111", "the model's output holds no floating tensor: no loss can be taken of it")
+    if first.is_nested:
+        first = torch.cat(list(first.unbind()))
     ids = _token_ids(first, model, batch, strict=kind != "lm")
     if kind == "lm" and ids is None:
         raise UsageError(

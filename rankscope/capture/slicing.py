@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -25,7 +26,6 @@ def first_sequences(batch: Batch, count: int, where: Axes) -> Batch:
         A batch of views; the batch itself where it is one sequence or no more than `count`.
 
     Example:
-        >>> import torch
         >>> from rankscope.capture.layout import Axes
         >>> cut = first_sequences(Batch((torch.zeros(8, 5),)), 2, Axes(8, 5, None))
         >>> cut.args[0].shape
@@ -35,6 +35,8 @@ def first_sequences(batch: Batch, count: int, where: Axes) -> Batch:
         return batch
 
     def cut(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_nested:
+            return torch.nested.as_nested_tensor(list(value.unbind()[:count]), layout=value.layout)
         if isinstance(value, Tensor):
             axis = 1 if where.layout == "tbd" and value.ndim >= 3 else 0
             if value.ndim > axis and value.shape[axis] == where.batch:

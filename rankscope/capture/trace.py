@@ -140,7 +140,7 @@ class Trace(TorchFunctionMode):
             for number in range(call.born, flow.near.bit_length()):
                 self._made[number] |= union(call.streams)
         call.exit, call.sums = flow.near, flow.sums
-        call.shape = next((tuple(tensor.shape) for tensor in tensors(output)), ())
+        call.shape = next((tuple(tensor.shape) for tensor in tensors(output) if not tensor.is_nested), ())
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

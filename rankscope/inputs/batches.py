@@ -105,7 +105,7 @@ def _cut(model: nn.Module, reading: Reading, call: Call) -> tuple[Cut | None, st
     """How data are split, their layout, and a note where they cannot be."""
     options, layout = reading.options, reading.layout
     main = reading.main(call)
-    if main is None or main.ndim < 2:
+    if main is None or main.ndim < 2 or main.is_nested:
         return None, layout, ()
     if main.is_floating_point() and main.ndim == 2 and layout in {None, "bd"}:  # one sequence, not to be cut by chance
         rows = layout == "bd" or is_mlp(model)

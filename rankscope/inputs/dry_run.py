@@ -204,6 +204,7 @@ class _Watch:
         self.whole = whole
         self.deep = deep
         named = {name: v for name, v in known.named(args, kwargs).items() if isinstance(v, Tensor)}
+        named = {name: tensor for name, tensor in named.items() if not tensor.is_nested}
         self.storages = {tensor.untyped_storage().data_ptr(): name for name, tensor in named.items()}
         self.sizes = {name: tensor.numel() for name, tensor in named.items()}
         self.shape = next((tensor.shape for tensor in named.values() if tensor.ndim >= 2), None)

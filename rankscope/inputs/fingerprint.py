@@ -48,6 +48,10 @@ class Fingerprint:
             text = repr(value) if isinstance(value, _PLAIN) else ""  # the repr of an object may hold its address
             self._hash.update(f"{name}\0{type(value).__name__}\0{text}\0".encode())
             return
+        if value.is_nested:
+            for index, part in enumerate(value.unbind()):
+                self._add(f"{name}.{index}", part)
+            return
         tensor = value.detach().cpu().contiguous()
         self._hash.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         self._hash.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

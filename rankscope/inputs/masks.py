@@ -92,7 +92,7 @@ def find_keep(
         _refuse_name(mask, named)
     known = [name for name in named if name in SENSE or name in EITHER] if mask is None else [mask]
     candidates = {name: named[name] for name in known if isinstance(named[name], Tensor)}
-    sequences = next((tensor.shape[0] for tensor in _data(named, tokens_first)), None)
+    sequences = next((tensor.size(0) for tensor in _data(named, tokens_first)), None)
     keep: dict[str, Tensor] = {}
     learnt: dict[str, str] = dict(senses)
     notes = [] if mask else _strangers(named, tokens_first)

@@ -147,7 +147,7 @@ def _whole(value: Any) -> int | None:
 def _sample(call: Call) -> Call:
     """The first few entries along the first axis, a number that is not that of the second axis too."""
     first = next((t for t in torch.utils._pytree.tree_leaves(call) if isinstance(t, Tensor) and t.ndim >= 2), None)
-    if first is None:
+    if first is None or first.is_nested:
         return call
     total = first.shape[0]
     size = SAMPLE - 1 if first.shape[1] == SAMPLE else SAMPLE

@@ -70,7 +70,9 @@ def usable(source: Source) -> Source:
 
 
 def _flat(module: nn.Module) -> bool:
-    """Whether a module is a graph that holds layers with weights or layers of their own, and calls none of them."""
-    if not isinstance(module, torch.fx.GraphModule) or any(node.op == "call_module" for node in module.graph.nodes):
+    """Whether a module is a graph that holds layers with weights and calls none of them."""
+    if not isinstance(module, torch.fx.GraphModule):
         return False
-    return any(True for child in module.children() for _ in itertools.chain(child.parameters(), child.children()))
+    called = [f"{node.target}." for node in module.graph.nodes if node.op == "call_module"]
+    layers = [name for name, part in module.named_modules() if name and any(True for _ in part.parameters(False))]
+    return bool(layers) and not any(f"{layer}.".startswith(target) for layer in layers for target in called)
