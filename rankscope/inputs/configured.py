@@ -152,6 +152,9 @@ def _series(config: Any, known: Parameters, sequences: int) -> Iterator[Trial]:
             Spec(f"{when}_time_features", (*shape[:2], *features)),
             Spec(f"{when}_observed_mask", shape, "float32", 1, 1),
         ]
-    needed = {name for name in known.names if name in known.required or "past_time_features" in known.required}
-    kept = tuple(spec for spec in specs if spec.name in needed | {"past_values"})
-    yield kept, "btd" if len(specs[0].shape) == 2 else None
+    kept = {spec.name: spec for spec in specs if spec.name == "past_values" or "past_time_features" in known.required}
+    for name in known.required:  # what is left: that nothing is padded, or one choice a series
+        shape = specs[0].shape if "pad" in name else (sequences, 1)
+        kept.setdefault(name, Spec(name, shape, "int64", 0, 0))
+    ordered = tuple(kept[name] for name in known.names if name in kept)
+    yield ordered, "btd" if len(specs[0].shape) == 2 else None

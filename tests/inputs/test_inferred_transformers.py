@@ -55,6 +55,8 @@ MODELS = {
     | {"num_time_features": 3, "input_size": 2, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1},
     "PatchTST": {"context_length": 64, "patch_length": 8, "num_input_channels": 3, "d_model": 32}
     | {"num_hidden_layers": 2, "ffn_dim": 32},
+    "TimesFm": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    | {"head_dim": 8, "context_length": 128, "horizon_length": 8},
     "VideoMAE": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     | {"image_size": 16, "patch_size": 8, "num_frames": 4},
     "AST": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -94,6 +96,7 @@ def build(name: str, **changes: object) -> torch.nn.Module:
             ),
         ),
         ("PatchTST", "past_values=8x64x3"),
+        ("TimesFm", "past_values=8x128, past_values_padding=8x128:int64:0..0, freq=8x1:int64:0..0"),
         ("VideoMAE", "pixel_values=8x4x3x16x16"),
         ("AST", "input_values=8x64x32"),
     ],
