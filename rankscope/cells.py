@@ -6,6 +6,7 @@ import math
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rankscope.measures import Request, bounds_beside
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
+
+
+MOST_SHAPES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +134,9 @@ class Cell:
         if self.request.measure.beside is not None:
             return _mean([sample.ceiling for sample in taken]), _mean([sample.reference for sample in taken]), None
         assert self.dtype is not None
-        shapes = Counter((sample.rows, sample.width) for sample in taken)
-        found = {shape: bounds_beside(self.request, *shape, self.dtype, self.tokens) for shape in shapes}
-        means = [_mean([found[sample.rows, sample.width][index] for sample in taken]) for index in range(3)]
+        shapes = _few_shapes([(sample.rows, sample.width) for sample in taken])
+        found = {shape: bounds_beside(self.request, *shape, self.dtype, self.tokens) for shape in set(shapes)}
+        means = [_mean([found[shape][index] for shape in shapes]) for index in range(3)]
         return means[0], means[1], means[2]
 
 
@@ -169,6 +173,18 @@ def sample(
     bound = max(error, default=None) if isinstance(error, list) else error
     vector, one = (tuple(value), None) if isinstance(value, list) else (None, value)
     return Sample(number, one, *shape, None, bound, vector=vector, ceiling=ceiling, reference=reference)
+
+
+def _few_shapes(shapes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The shapes, in order of length; where too many differ, each of a run of near ones becomes the middle one.
+
+    What stands beside a value is drawn and solved for every shape, and varies smoothly with the length.
+    """
+    ordered = sorted(shapes)
+    if len(set(ordered)) <= MOST_SHAPES:
+        return ordered
+    cuts = [len(ordered) * i // MOST_SHAPES for i in range(MOST_SHAPES + 1)]
+    return [ordered[(start + end) // 2] for start, end in pairwise(cuts) for _ in range(start, end)]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
