@@ -57,7 +57,8 @@ class AttentionMaps:
             index: the number of the sequence.
 
         Returns:
-            Weights (heads, queries, keys), each row a softmax, and a boolean (queries, keys) of permitted positions.
+            Weights (heads, queries, keys), each row a softmax, which sums to less than 1 where a sink takes part, and a
+            boolean (queries, keys) of the positions that the mask permits to any head.
 
         Raises:
             IndexError: there is no such sequence.
@@ -172,10 +173,11 @@ def _flex(
     block_mask: BlockMask | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
-    **others: Any,
+    *others: Any,
+    **more: Any,
 ) -> AttentionMaps:
     """What the call gives for identity values, which holds whatever it does to the scores."""
-    del value, others
+    del value, others, more
 
     def read(part: Part) -> tuple[Tensor, Tensor]:
         assert isinstance(part, int)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PROJECTIONS = {"v_proj", "value", "value_proj", "to_v", "v_lin", "wv", "v"}
 FEED_FORWARD = re.compile(r"(^|_)(ff|ffn|mlp|feed_?forward|channel_?mix(er|ing)?|cmix|experts?|moe)($|_|\d)")
+FUSED = re.compile(
+    r"qkv.*|.*_qkv|c_attn|query_key_value|in_proj.*"
+)  # several things in one: which part is V is not told
 SSM_INPUT = "x_proj"  # Mamba: its input is what enters the state-space model
 
 Found = tuple[tuple["Steps", int], ValuePlace, Place | None]
@@ -50,6 +53,21 @@ def values_without_attention(trace: Trace, block: Call, layer: Layer) -> Found |
         order = (0, 2, 1, 3) if len(gains[0].shape) == 4 else None
         return (gain.steps, gain.hit), ValuePlace(layer, None, "skip of y + D·x", gain.operand, order), None
     return None
+
+
+def fused(trace: Trace, block: Call) -> str:
+    """What to add to the reason why a block without attention call has no values.
+
+    Args:
+        trace: a finished trace.
+        block: the call of the block.
+
+    Returns:
+        Text that names the projection which gives them together with others; empty where there is none.
+    """
+    inside = (call for call in trace.calls[block.number + 1 : block.last] if call.inside([block]))
+    found = next((call for call in inside if FUSED.fullmatch(_last(call))), None)
+    return f"; {display_name(_last(found))} gives its values together with others" if found else ""
 
 
 def _module(call: Call, layer: Layer, block: Call, *, entering: bool) -> Found | None:
