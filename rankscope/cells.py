@@ -176,10 +176,8 @@ def sample(
 
 
 def _few_shapes(shapes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The shapes, in order of length; where too many differ, each of a run of near ones becomes the middle one.
-
-    What stands beside a value is drawn and solved for every shape, and varies smoothly with the length.
-    """
+    """The shapes, in order of length; where too many differ, each of a run of near ones becomes the middle one."""
+    # What stands beside a value is drawn and solved for every shape, and varies smoothly with the length.
     ordered = sorted(shapes)
     if len(set(ordered)) <= MOST_SHAPES:
         return ordered

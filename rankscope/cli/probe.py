@@ -83,9 +83,10 @@ def _measure(ctx: click.Context, terminal: Terminal, model: str, aliases: Mappin
 
 def _insist(report: Report) -> None:
     """Fail where not one row has a number, with the most frequent reasons."""
-    if any(row.status == "ok" for row in report.rows):
+    rows = [*report.rows, *report.spectra]
+    if any(row.status == "ok" for row in rows):
         return
-    reasons = Counter(row.reason or row.status for row in report.rows)
+    reasons = Counter(row.reason or row.status for row in rows)
     details = [(f"{count} rows", reason) for reason, count in reasons.most_common(3)]
-    told = f"none of {len(report.rows)} rows is ok" if report.rows else "no layer gave a row"
+    told = f"none of {len(rows)} rows is ok" if rows else "no layer gave a row"
     raise CannotMeasure("RS440", f"no number could be had: {told}", details=details)
