@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rankscope.errors import RankscopeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import ModuleType
 
 
@@ -51,13 +51,16 @@ def locate(target: str, kind: type[RankscopeError], code: str, *, again: bool = 
 
 
 @contextlib.contextmanager
-def told(kind: type[RankscopeError], code: str, headline: str) -> Iterator[None]:
+def told(
+    kind: type[RankscopeError], code: str, headline: str, remedies: Iterable[tuple[str, str]] = ()
+) -> Iterator[None]:
     """Say what the user's code raised, where, and what caused it; its prints go to stderr.
 
     Args:
         kind: the class of the error.
         code: its code.
         headline: what was attempted.
+        remedies: pairs (label, text) of next steps.
 
     Yields:
         Nothing.
@@ -78,7 +81,7 @@ def told(kind: type[RankscopeError], code: str, headline: str) -> Iterator[None]
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause:
             details.append(("because", _line(cause)))
-        raise kind(code, headline, details=details) from error
+        raise kind(code, headline, details=details, remedies=remedies) from error
 
 
 def importable(directory: Path) -> None:

@@ -42,7 +42,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
         "loading it runs code, and its layers take no hooks",
         (
             _REBUILD,
-            ("Its weights, if you trust the file", "torch.save(torch.jit.load('FILE').state_dict(), 'weights.pt')"),
+            ("Its weights, if you trust the file", "rankscope probe yourmodule:Net --weights FILE --trust"),
         ),
     ),
     Kind.EXPORTED: _Refusal(

@@ -118,7 +118,7 @@ def _unused(source: Source, options: LoadOptions) -> Source:
     """The source with a note on flags that had nothing to act on."""
     codes = {note.code for note in source.notes}
     alone = source.format in _WEIGHTS_ALONE
-    own, trust = "brings its own architecture and weights", "is read without running anything"
+    own, trust = "brings its own architecture and weights", "is no file that runs code while it is loaded"
     scripts = "RS346" in codes and any("=" in pattern for pattern in options.allow)
     flags = [
         ("--arch", options.arch is not None, alone, own),

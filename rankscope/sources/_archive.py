@@ -54,10 +54,10 @@ def verify(path: Path, name: str) -> Note:
     files = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
     archives = [part for part in files if format_of(part) in _ARCHIVES]
     entries = sum(_verify(part, name) for part in archives)
-    if not archives:
-        kind = "no file in it" if path.is_dir() else f"a {format_of(path)}"
-        return Note("RS348", f"{path.name}: {kind} carries a checksum, so damage cannot be told")
-    return Note("RS348", f"{path.name}: {entries} entries of {len(archives)} archives agree with their checksums")
+    if archives:
+        return Note("RS348", f"{path.name} was verified: its {entries} entries agree with their checksums")
+    what = "its files carry" if path.is_dir() else f"a {format_of(path)} carries"
+    return Note("RS348", f"{path.name} was not verified: {what} no checksum, so damage cannot be told")
 
 
 def _verify(path: Path, name: str) -> int:

@@ -134,8 +134,16 @@ def _step(op: pickletools.OpcodeInfo, stack: list[Any], found: Scan, steps: int)
         if op.name == "REDUCE":
             _call(by, kept[1], found)
         stack.append(_Object(by))
+    elif op.name == "BINPERSID":
+        stack.append(_persistent(kept[0]))
     else:
         stack += [None] * len(op.stack_after)
+
+
+def _persistent(key: Any) -> Any:
+    """What a persistent name stands for: the old format names classes so, beside their source."""
+    items = key.items if isinstance(key, _Tuple) else ()
+    return items[1] if items[:1] == ("module",) and isinstance(items[1], _Name) else None
 
 
 def _tuple(items: list[Any], found: Scan, steps: int) -> _Tuple:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,9 +16,6 @@ from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, format_of, refuse, size
 from rankscope.records import Note, display_name
 from rankscope.sources import _restricted
 from rankscope.sources._weights import listed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 State = Mapping[str, torch.Tensor]
 # Where training loops keep the weights beside the state of the optimizer.
@@ -97,9 +95,13 @@ def weights_or_module(content: Any, name: str) -> tuple[State | nn.Module, tuple
         error = _several(found, name)
         raise error
     ((path, value),) = found.items()
-    what = "module" if isinstance(value, nn.Module) else "weights"
+    what = "the module" if isinstance(value, nn.Module) else "the tensors"
     beside = listed([key for key in content if key != path[0]]) or "nothing"
-    return value, (Note("RS349", f"the {what} under {_spoken(path)} was taken; beside it: {beside}"),)
+    return value, (
+        Note(
+            "RS349", f"of {display_name(Path(name).name)}, {what} under {_spoken(path)!r} are used; beside it: {beside}"
+        ),
+    )
 
 
 def _inside(content: Mapping[Any, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], State | nn.Module]:

@@ -77,11 +77,12 @@ def _ways(wants: Wants, kind: Kind, typed: str, options: LoadOptions | None) -> 
     users = sorted(filter(_is_users, wants.names))
     remedies = []
     if users and len(users) == len(wants.names) and kind is not Kind.TORCH_LEGACY:
-        patterns = [*map(shlex.quote, options.allow if options else ()), *sorted({_pattern(user) for user in users})]
-        flags = " ".join(f"--allow {pattern}" for pattern in patterns)
+        fresh = sorted({_pattern(user) for user in users})
+        typed_before = [text for text in (options.allow if options else ()) if not _same_package(text, users)]
+        flags = " ".join(f"--allow {shlex.quote(pattern)}" for pattern in [*typed_before, *fresh])
         remedies.append(("If these are your classes", f"{typed} {flags}"))
     if options is None or options.weights is None:
-        remedies += [SAVE_WEIGHTS, ("Safer, no pickled code", _factory(users, wants.root))]
+        remedies += [SAVE_WEIGHTS, ("Safer, no pickled code", _factory(users, wants.root, options))]
     else:
         remedies.append(SAVE_WEIGHTS)
     return [*remedies, ("Runs any code in the file", f"{typed} --trust")]
@@ -104,13 +105,14 @@ def listed(names: Collection[str]) -> str:
     return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
 
 
-def _factory(users: list[str], root: str | None) -> str:
-    """How the class is given together with the weights: the outermost one, or the only one, or a choice."""
-    targets = {user: _target(user) for user in users} or {"": "yourmodule:Net"}
-    chosen = root if root in targets else next(iter(targets)) if len(targets) == 1 else None
-    if chosen is not None:
-        return f"rankscope probe {targets[chosen]} --weights weights.pt"
-    return f"rankscope probe MODULE:CLASS --weights weights.pt, with one of {listed(targets.values())}"
+def _factory(users: list[str], root: str | None, options: LoadOptions | None) -> str:
+    """How the class is given with the weights: that of ``--arch``, the outermost, the only one, or a choice."""
+    if options is not None and options.arch:
+        return f"rankscope probe weights.pt --arch {options.arch}"
+    targets = [_target(root)] if root and _is_users(root) else [_target(user) for user in users]
+    if len(targets) < 2:
+        return f"rankscope probe {targets[0] if targets else 'yourmodule:Net'} --weights weights.pt"
+    return f"rankscope probe MODULE:CLASS --weights weights.pt, with one of {listed(targets)}"
 
 
 def _target(name: str) -> str:
@@ -120,7 +122,12 @@ def _target(name: str) -> str:
 
 def _pattern(name: str) -> str:
     top = name.partition(".")[0]
-    return "'__main__.*=yourscript.py'" if top == "__main__" else f"'{top}.*'"
+    return "__main__.*=yourscript.py" if top == "__main__" else f"{top}.*"
+
+
+def _same_package(pattern: str, users: list[str]) -> bool:
+    """Whether a pattern is about a package that a wider one is proposed for."""
+    return pattern.partition(".")[0] in {user.partition(".")[0] for user in users}
 
 
 def _is_harmful(name: str) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rankscope.sources._state import State
 
 _LISTED = 5
+# The attributes under which torch.compile, DDP, FSDP and checkpointing keep the module they wrap.
+_WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
 def fill(model: nn.Module, state: State, name: str, strip_prefix: str | None = None) -> None:
@@ -67,12 +69,39 @@ def listed(names: Collection[object]) -> str:
     return f"{shown} …" if len(names) > _LISTED else shown
 
 
-def _strip(state: State, prefix: str, name: str) -> State:
+def strip(state: State, prefix: str) -> dict[str, Any]:
+    """Take a prefix off the names that start with it; that of a wrapper also inside of names.
+
+    `torch.compile`, DDP, FSDP and activation checkpointing wrap inner modules too: ``layers.0._orig_mod.weight``.
+
+    Args:
+        state: names to tensors.
+        prefix: with its last dot.
+
+    Returns:
+        The tensors under their new names; two of them may have become one.
+
+    Example:
+        >>> list(strip({"model.a": 0, "b": 1}, "model.")), list(strip({"layers.0._orig_mod.w": 0}, "_orig_mod."))
+        (['a', 'b'], ['layers.0.w'])
+    """
     stripped = {key.removeprefix(prefix): value for key, value in state.items()}
-    if not any(key.startswith(prefix) for key in state) or len(stripped) < len(state):
-        why = "no name starts with it" if len(stripped) == len(state) else "two names would become one"
-        what = f"--strip-prefix {prefix} does not fit; {why}"
-        raise LoadError("RS322", f"{name} was not loaded: {what}", details=[("names", listed(list(state)))])
+    anywhere = prefix in _WRAPPERS and (prefix != "module." or stripped.keys() == state.keys())
+    if not anywhere:
+        return stripped
+    return {f".{key}".replace(f".{prefix}", ".")[1:]: value for key, value in state.items()}
+
+
+def _strip(state: State, prefix: str, name: str) -> State:
+    stripped = strip(state, prefix)
+    if stripped.keys() == state.keys() or len(stripped) < len(state):
+        why = "two names would become one" if len(stripped) < len(state) else "no name starts with it"
+        raise LoadError(
+            "RS322",
+            f"{name} was not loaded: --strip-prefix {prefix} does not fit; {why}",
+            details=[("names", listed(list(state)))],
+            remedies=[("Leave it out", "the error then says which prefix would fit, if there is one")],
+        )
     return stripped
 
 
@@ -132,9 +161,10 @@ def _prefix_remedy(own: State, state: State) -> list[tuple[str, str]]:
     """The prefix whose removal makes every name and shape fit, tried out rather than guessed."""
     first = next(iter(own), None)
     if first is None:
-        return []
-    for prefix in {key.removesuffix(first) for key in state if key.endswith(first)} - {""}:
-        stripped = {key.removeprefix(prefix): value for key, value in state.items()}
+        return [("Give an architecture with weights", "the one given has none")]
+    outer = {key.removesuffix(first) for key in state if key.endswith(first)} - {""}
+    for prefix in (*sorted(outer), *_WRAPPERS):
+        stripped = strip(state, prefix)
         if stripped.keys() == own.keys() and not any(_unlike(own[key], stripped[key]) for key in own):
             return [("Every tensor fits without the prefix", f"add --strip-prefix {prefix}")]
     head = next(iter(state), "")
@@ -142,4 +172,7 @@ def _prefix_remedy(own: State, state: State) -> list[tuple[str, str]]:
         if {prefix + key for key in state} == own.keys():
             inner = prefix.rstrip(".")
             return [("The file holds the inner module", f"give a factory that returns model.{inner}")]
-    return []
+    for prefix in _WRAPPERS:
+        if strip(own, prefix).keys() == state.keys() != own.keys():
+            return [("The file was saved without the wrapper", f"give a factory that wraps nothing in {prefix[:-1]}")]
+    return [("Give the architecture that they were saved from", "the same class, with the same sizes and options")]

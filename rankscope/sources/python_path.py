@@ -21,6 +21,8 @@ from rankscope.sources._finish import load_weights, refuse_meta, seeded
 from rankscope.sources._names import exists, no_such_file, shown
 from rankscope.user_code import locate, told
 
+_FACTORY = ("Name a function or class that gives the module", "def make(): return Net(…)")
+
 
 def is_target(text: str) -> bool:
     """Whether a text is ``package.module:factory`` or ``file.py:factory``.
@@ -89,7 +91,9 @@ def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
     if isinstance(factory, nn.Module):
         return refuse_scripted(factory, target), None
     _check_arguments(factory, target)
-    with told(LoadError, "RS333", f"{target} was not loaded: {right} raised"), seeded(seed):
+    module = Path(left).stem if left.endswith(".py") else left
+    alone = ("Run it by itself, and mend what it shows", f'python -c "from {module} import {right}; {right}()"')
+    with told(LoadError, "RS333", f"{target} was not loaded: {right} raised", [alone]), seeded(seed):
         made = factory()
         made = made() if isinstance(made, type) else made
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
@@ -97,6 +101,7 @@ def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
         raise LoadError(
             "RS334",
             f"{target} gave no module: expected nn.Module or (nn.Module, example_inputs), got {type(made).__name__}",
+            remedies=[_FACTORY],
         )
     return refuse_scripted(model, target), None if example is None else as_batch(example)
 
@@ -128,7 +133,9 @@ def _check_arguments(factory: Any, target: str) -> None:
     """Refuse what cannot be called without arguments, by name rather than by a TypeError from inside."""
     if not callable(factory):
         raise LoadError(
-            "RS334", f"{target} was not loaded: it is no factory or class, but of type {type(factory).__name__}"
+            "RS334",
+            f"{target} was not loaded: it is no factory or class, but of type {type(factory).__name__}",
+            remedies=[_FACTORY],
         )
     try:
         parameters = inspect.signature(factory).parameters.values()

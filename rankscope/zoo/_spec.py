@@ -115,5 +115,9 @@ def _read(name: str, text: str, kind: Any) -> Any:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UsageError("RS351", f"option {name} is {text!r}, expected {_EXPECTED[kind]}")
+        raise UsageError(
+            "RS351",
+            f"option {name} is {text!r}, expected {_EXPECTED[kind]}",
+            remedies=[("What each option takes", "rankscope zoo")],
+        )
     return value
