@@ -10,11 +10,25 @@ from rankscope.records import Note
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rankscope.records import Depth, Layer, Row
+    from rankscope.records import Depth, Layer, Row, Vector
     from rankscope.reduction import Common, Dominant
 
 DOMINANT = 10.0  # a token this many times the median norm is named where raw and unit form disagree
 FEATURES = 3  # how many features are named
+
+
+def kept_apart(vectors: Sequence[Vector]) -> Iterator[Note]:
+    """A note where measures of several numbers were asked for, which no table shows.
+
+    Args:
+        vectors: what was found of them.
+
+    Yields:
+        The note.
+    """
+    if vectors:
+        names = ", ".join(dict.fromkeys(vector.measure for vector in vectors))
+        yield Note("RS513", f"{names}: several numbers a sequence, kept under `spectra` in the report saved as .json")
 
 
 def dominance(dominant: Mapping[Layer, Dominant], rows: Sequence[Row]) -> Iterator[Note]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from rankscope.depth import verdicts
 from rankscope.errors import CaptureError, InputError, UsageError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.measures import resolve
-from rankscope.notes import common_direction, dominance
+from rankscope.notes import common_direction, dominance, kept_apart
 from rankscope.placing import placed, to_model
 from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source, Vector
 from rankscope.reduction import Reduction
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Loss = Callable[[Any, Batch], Tensor]
+ALONE = threading.RLock()  # hooks, modes and switches of torch belong to the process: one probe at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,10 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
         ['layers.0.input', 'layers.0', 'layers.1', 'layers.2']
     """
     inputs, load, gathering, measuring = read_options(inputs, options)
-    source = open_model(model, load)
-    found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
-    return measure(source, found, measuring)
+    with ALONE:
+        source = open_model(model, load)
+        found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
+        return measure(source, found, measuring)
 
 
 def read_options(inputs: Any, options: dict[str, Any]) -> tuple[Any, LoadOptions, InputOptions, MeasureOptions]:
@@ -167,6 +170,7 @@ def measure(
     rows, vectors = reduction.rows(), reduction.vectors()
     depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
     told = (*dominance(reduction.dominant, rows), *told, *common_direction(reduction.common, depth, rows))
+    told += tuple(kept_apart(vectors))
     return Report(
         model=_model_facts(source, model),
         rows=rows,

@@ -17,7 +17,7 @@ from rankscope.errors import CannotMeasure
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rankscope.records import Report
+    from rankscope.records import Report, Row, Vector
 
 
 _HELP = """Measure every layer of MODEL: do its tokens draw together, where, and how fast?
@@ -83,7 +83,7 @@ def _measure(ctx: click.Context, terminal: Terminal, model: str, aliases: Mappin
 
 def _insist(report: Report) -> None:
     """Fail where not one row has a number, with the most frequent reasons."""
-    rows = [*report.rows, *report.spectra]
+    rows: list[Row | Vector] = [*report.rows, *report.spectra]
     if any(row.status == "ok" for row in rows):
         return
     reasons = Counter(row.reason or row.status for row in rows)
