@@ -40,7 +40,8 @@ def placed(source: Source, device: str, dtype: str | None) -> tuple[nn.Module, t
         UsageError: the device is not there, or a name is unknown.
     """
     model = source.model
-    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point() and not t.is_meta]
+    every = [t for t in (*model.parameters(), *model.buffers()) if not t.is_meta]
+    tensors = [t for t in every if t.is_floating_point() or t.is_complex()]
     here = {t.device for t in tensors} or {torch.device("cpu")}
     first = tensors[0].device if tensors else torch.device("cpu")
     there = _device(device, first, live=source.format == "module")
@@ -51,7 +52,8 @@ def placed(source: Source, device: str, dtype: str | None) -> tuple[nn.Module, t
     stays = device == "auto" and there == first  # a model that lies on several devices stays as it is
     if not (stays or here == {there}) or any(wanted not in {None, t.dtype} for t in tensors):
         model = _moved(model, there, wanted, live=source.format == "module")
-    own = {p.dtype for p in model.parameters() if p.is_floating_point()} or {t.dtype for t in tensors}
+    own = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    own = own or {t.dtype for t in tensors if t.is_floating_point()}
     return model, there, wanted or (own.pop() if len(own) == 1 else None)
 
 

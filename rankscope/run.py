@@ -120,12 +120,17 @@ class Run:
             self._progress(f"batch {self._batches + 1}: {layer.name}", self._seen, len(self.plan.places))
         try:
             tokens, keep = self._read(tensor.detach(), place)
+            self._reduce(layer, tokens, keep)
         except Unmeasurable as reason:
             self.unread[layer] = str(reason)
             self.reduction.fail("block", layer, "undefined", str(reason))
-            return
-        if not self.shapes:
-            self.dtype = tokens.dtype
+        except Exception as error:  # inside the hook it would pass for a failure of the model
+            self.unread[layer] = f"{type(error).__name__}: {error}"
+            self.reduction.fail("block", layer, "error", self.unread[layer])
+
+    def _reduce(self, layer: Layer, tokens: Tensor, keep: Tensor | None) -> None:
+        if not self.shapes or torch.finfo(tokens.dtype).eps > torch.finfo(self.dtype).eps:
+            self.dtype = tokens.dtype  # the coarsest of a model of several
         if layer == self.plan.places[0].layer:
             lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1)
             self.tokens += int(lengths.sum())

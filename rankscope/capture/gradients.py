@@ -61,7 +61,13 @@ def gradients(
             edges[place] = _Edge(get_gradient_edge(tensor), *_memory(tensor))
 
     matrices = _matrices(plan) if weights else {}
-    with torch.enable_grad(), _unfrozen(model), _differentiable(model), _used(matrices) as used:
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        _unfrozen(model),
+        _differentiable(model),
+        _used(matrices) as used,
+    ):
         leaves = Batch(_leaves(batch.args), _leaves(dict(batch.kwargs)), batch.keep)
         output = forward(model, leaves, plan, note_edge)
         scalar, name = loss_of(loss, model, output, batch)
@@ -128,6 +134,8 @@ def _leaves(data: Any) -> Any:
     """Floating inputs as results of a leaf that requires gradients, so that the input of the first block has one."""
 
     def leaf(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_inference():
+            value = value.clone()
         if isinstance(value, Tensor) and value.is_floating_point():
             return value.detach().requires_grad_().clone()
         return value

@@ -14,6 +14,7 @@ from rankscope.capture.flow import tensors
 from rankscope.capture.reading import Read
 from rankscope.errors import CaptureError
 from rankscope.inputs.arguments import TARGETS
+from rankscope.inputs.unchanged import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, no fused fast path, eager execution; everything is restored on the way out.
 
-    Restored are the training flag of every module, the fast-path switch of nn.MultiheadAttention and the random
-    number generators of torch. DataParallel runs on the first of its devices.
+    What is put back: see `unchanged`. DataParallel runs on the first of its devices.
 
     Args:
         model: the model.
@@ -46,27 +46,16 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         >>> net.training
         True
     """
-    training = [(module, module.training) for module in model.modules()]
     spread = [
         module for module in model.modules() if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1
     ]
     several = [module.device_ids for module in spread]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    devices = sorted(
-        {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
-    )
-    with torch.random.fork_rng(devices=devices), torch.compiler.set_stance("force_eager"):
+    with unchanged(model), torch.compiler.set_stance("force_eager"):
         try:
-            torch.backends.mha.set_fastpath_enabled(False)
-            for module, _ in training:  # not by eval(), which a class may have overridden to merge its weights
-                module.training = False
             for module in spread:  # hooks on the copies that run in threads would say the same things in any order
                 module.device_ids = module.device_ids[:1]
             yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fast_path)
-            for module, flag in training:
-                module.training = flag
             for module, ids in zip(spread, several, strict=True):
                 module.device_ids = ids
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rankscope.inputs.arguments import TARGETS, Parameters, parameters
+from rankscope.inputs.unchanged import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -121,25 +122,14 @@ def quiet(model: nn.Module) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    training = [(module, module.training) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=sorted(devices)))
+        stack.enter_context(unchanged(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         if "torch._dynamo" in sys.modules:  # only then can the model hold compiled parts; the import takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        try:
-            torch.backends.mha.set_fastpath_enabled(False)
-            for module, _ in training:
-                module.training = False
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
-            for module, mode in training:
-                module.training = mode
+        yield
 
 
 def dry_run(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, whole: bool = False) -> DryRun:
