@@ -82,6 +82,7 @@ def declarations(folder: str, decorator: str) -> Mapping[str, Declaration]:
     return found
 
 
+@cache
 def constant(module: str, name: str) -> Any:
     """A constant of a module, read off its source.
 

@@ -36,6 +36,12 @@ def loaded(*arguments: str) -> set[str]:
         ["-m", "rankscope", "--help"],
         ["-m", "rankscope", "--version"],
         ["-m", "rankscope", "probe", "--help"],
+        ["-m", "rankscope", "inspect", "--help"],
+        ["-m", "rankscope", "inspect", "README.md"],
+        ["-m", "rankscope", "explain", "effective_rank_unit"],
+        ["-m", "rankscope", "explain", "RS301"],
+        ["-m", "rankscope", "explain"],
+        ["-m", "rankscope", "zoo"],
     ],
     ids=" ".join,
 )

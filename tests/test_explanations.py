@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import typing
+
+import pytest
+
+from rankscope.depth import Limits
+from rankscope.errors import UsageError, catalogue
+from rankscope.explanations import _texts, codes, explain, measure_names, presets, topics
+from rankscope.measures import MEASURES, PRESETS, resolve
+from rankscope.measures._registry import SITES
+from rankscope.measures._requests import _known
+from rankscope.records import Status
+
+
+def test_every_name_of_a_measure_is_known_and_no_other() -> None:
+    assert set(measure_names()) == set(_known())
+    assert set(presets()) == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", sorted(topics()))
+def test_everything_has_a_cause_and_a_next_step(name: str) -> None:
+    found = explain(name)
+    assert found.name == name
+    assert found.title
+    if name not in presets():
+        assert {"causes", "what to do"} <= {label for label, _ in found.sections}
+    assert all(text and text == text.strip() for _, text in found.sections)
+    assert all(other in topics() for other in found.related)
+    assert name not in found.related
+
+
+def test_a_measure_is_explained_by_its_own_file() -> None:
+    found = dict(explain("participation_ratio").sections)
+    assert found["formula"] == MEASURES["participation_ratio"].formula
+    assert found["from"] == MEASURES["participation_ratio"].paper
+    assert "_unit" in dict(explain("pooled:participation_ratio_unit").sections)
+    assert "pooled:" in dict(explain("pooled:participation_ratio_unit").sections)
+    assert "numerical_rank" in explain("condition_number").related
+
+
+def test_a_code_may_be_typed_as_it_is_shown() -> None:
+    assert explain("[rs301]") == explain("RS301")
+    assert explain("RS301").title == catalogue()["RS301"].title
+    assert {code[:3] for code in catalogue()} == set(codes())
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="mu_bar") as caught:
+        explain("mu_baar")
+    assert caught.value.code == "RS101"
+    with pytest.raises(UsageError):
+        explain("x" * 10_000)
+
+
+def test_the_words_are_those_that_reports_use() -> None:
+    words = _texts()["words"]
+    assert set(typing.get_args(Status)) <= set(words)
+    assert {"healthy", "thinning", "collapsed", "undefined"} <= set(words)
+    assert {"growing", "none", "exponential", "doubly_exponential"} <= set(words)
+    assert f"{Limits().collapsed:g}" in words["collapsed"]["meaning"]
+    assert f"{Limits().thinning:g}" in words["thinning"]["meaning"]
+    assert f"{Limits().thinning:g}" in words["healthy"]["meaning"]
+
+
+def test_the_texts_belong_to_what_there_is() -> None:
+    assert set(_texts()["at"]) == set(SITES.values())
+    assert set(_texts()["of"]) <= set(MEASURES.names())
+    assert all(resolve([name]) for name in presets())
