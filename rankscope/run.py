@@ -143,9 +143,9 @@ class Run:
         layer = place.layer
         self._valued.add(layer)
         try:
-            tokens = self._tokens.get(layer.stack, self._where.tokens)
+            tokens = self._tokens.get(layer.stack)  # unknown where attention runs before the first block
             values = arrange_values(value.detach(), place.repeated, self._where, tokens)
-            entering = values if mixed is value else arrange_values(mixed.detach(), None, self._where, tokens)
+            entering = values if mixed is value else arrange_values(mixed.detach(), place.repeated, self._where, tokens)
             keep = self._keep(layer.stack, values.shape[0], values.shape[2])
         except Unmeasurable as reason:
             self._first_values.setdefault(layer.stack, None)
@@ -159,7 +159,7 @@ class Run:
         layer, parameter = place.layer, "cross" if place.kind == "cross" else None
         self._attended.add(layer)
         try:
-            tokens = self._tokens.get(layer.stack, self._where.tokens)
+            tokens = self._tokens.get(layer.stack)  # unknown where attention runs before the first block
             arranged = arrange_maps(maps, self._where, tokens, place.kind)
             queries = self._keep(layer.stack, len(arranged), arranged.queries)
             keys = self._keep_keys(layer.stack, len(arranged), arranged.keys) if parameter else queries

@@ -57,78 +57,80 @@ def attention(trace: Trace, blocks: Mapping[Call, Layer]) -> Attention:
     Returns:
         What was found of values and maps.
     """
-    nested = any(site.call.inside(blocks) for site in trace.attention)
-    sites: dict[Call, list[Attending]] = {block: [] for block in blocks}
-    for site in trace.attention:
-        if nested:
-            block = site.call.inside(blocks)
-        else:  # each block is a residual module that follows its attention
-            block = min((c for c in blocks if c.number > site.call.number), key=lambda c: c.number, default=None)
-        if block is not None:
-            sites[block].append(site)
-    found = Attention()
-    for block, layer in blocks.items():
-        kinds = {site: _kind(trace, block, site, nested=nested) for site in sites[block]}
+    finder = _Finder(trace, blocks)
+    for block in blocks:
+        finder.look(block)
+    return finder.found
+
+
+class _Finder:
+    """Goes through the blocks of a trace and notes the attention of each."""
+
+    def __init__(self, trace: Trace, blocks: Mapping[Call, Layer]) -> None:
+        self.trace, self.blocks, self.found = trace, blocks, Attention()
+        # else each block is a residual module that follows its attention
+        self.nested = any(site.call.inside(blocks) for site in trace.attention)
+        self.sites: dict[Call | None, list[Attending]] = {}
+        for site in trace.attention:
+            self.sites.setdefault(self._block(site), []).append(site)
+
+    def _block(self, site: Attending) -> Call | None:
+        if self.nested:
+            return site.call.inside(self.blocks)
+        later = (block for block in self.blocks if block.number > site.call.number)
+        return min(later, key=lambda block: block.number, default=None)
+
+    def look(self, block: Call) -> None:
+        """Note the attention of one block."""
+        layer, kinds = self.blocks[block], {site: self._kind(block, site) for site in self.sites.get(block, ())}
         own = [site for site, kind in kinds.items() if kind != "cross"]
         cross = [site for site, kind in kinds.items() if kind == "cross"]
-        none = CROSS if cross else NO_ATTENTION + fused(trace, block)
-        _maps(found, layer, own, block, none)
-        _values(found, layer, own, block, kinds, trace, none)
         if len(cross) == 1:
-            found.attention[cross[0].steps, cross[0].hit] = AttentionPlace(layer, "cross", _how(cross[0]))
-    return found
+            self.found.attention[cross[0].steps, cross[0].hit] = AttentionPlace(layer, "cross", _how(cross[0]))
+        if own[1:]:
+            why = f"{len(own)} attention calls in one block"
+        else:
+            why = WINDOWS if own else CROSS if cross else NO_ATTENTION + fused(self.trace, block)
+        one = own[0] if len(own) == 1 and axes_fit(own[0].shape, block.shape, own[0].equation) else None
+        if one:
+            self.found.attention[one.steps, one.hit] = AttentionPlace(layer, "self", _how(one))
+        else:
+            self.found.no_attention[layer.stack, layer.index] = why
+        kind = kinds[own[0]] if len(own) == 1 else "self"
+        untold = SHARED if kind == "shared" else UNTOLD if kind == "mixed" and own[0].own is None else None
+        if untold or not self._values(block, one, mixed=kind == "mixed"):
+            self.found.no_values[layer.stack, layer.index] = untold or why
 
+    def _kind(self, block: Call, site: Attending) -> Kind:
+        """Self or cross; `mixed`: a sum with earlier values; `first`: earlier values, `shared`: earlier keys as well."""
+        stream = streams(block, self.trace.sums)
+        born = block.born if self.nested else stream.bit_length()
+        values, keys = self.trace.roots(site.near, born), self.trace.roots(site.keys, born)
+        earlier = values & self.trace.valued & ~stream
+        if values & stream:
+            return "mixed" if earlier else "self"
+        if not earlier:
+            return "cross"
+        return "first" if keys & stream else "shared"
 
-def _kind(trace: Trace, block: Call, site: Attending, *, nested: bool) -> Kind:
-    """Self or cross; `mixed`: a sum with earlier values; `first`: its values, `shared`: also its keys, are earlier."""
-    stream = streams(block, trace.sums)
-    born = block.born if nested else stream.bit_length()
-    values, keys = trace.roots(site.near, born), trace.roots(site.keys, born)
-    earlier = values & trace.valued & ~stream
-    if values & stream:
-        return "mixed" if earlier else "self"
-    if not earlier:
-        return "cross"
-    return "first" if keys & stream else "shared"
-
-
-def _maps(found: Attention, layer: Layer, sites: list[Attending], block: Call, none: str) -> None:
-    if len(sites) == 1 and axes_fit(sites[0].shape, block.shape, sites[0].equation):
-        found.attention[sites[0].steps, sites[0].hit] = AttentionPlace(layer, "self", _how(sites[0]))
-    else:
-        reason = f"{len(sites)} attention calls in one block" if sites[1:] else WINDOWS if sites else none
-        found.no_attention[layer.stack, layer.index] = reason
-
-
-def _values(
-    found: Attention,
-    layer: Layer,
-    sites: list[Attending],
-    block: Call,
-    kinds: Mapping[Attending, Kind],
-    trace: Trace,
-    none: str,
-) -> None:
-    """The values of the one self-attention call of a block; else those that a projection gives."""
-    reason: str | None = None
-    if len(sites) == 1:
-        site = sites[0]
-        mixed, own = kinds[site] == "mixed", site.own if kinds[site] == "mixed" else None
-        reason = SHARED if kinds[site] == "shared" else UNTOLD if mixed and own is None else None
-        if reason is None and axes_fit(site.shape, block.shape, site.equation):
-            order = value_order(site.equation)
+    def _values(self, block: Call, site: Attending | None, *, mixed: bool) -> bool:
+        """Note the values of the one self-attention call of a block, else those that a projection gives."""
+        layer = self.blocks[block]
+        if site is not None:
+            order, own = value_order(site.equation), site.own if mixed else None
             place = ValuePlace(layer, site.repeated, _how(site), site.operand, order, own)
-            found.values[site.steps, site.hit] = place
-            return
-    if reason is None:
-        projected = values_without_attention(trace, block, layer)
-        if projected is not None:
-            key, place, module = projected
-            found.values[key] = place
-            found.modules += (module,) if module else ()
-            return
-    several = f"{len(sites)} attention calls in one block" if sites[1:] else None
-    found.no_values[layer.stack, layer.index] = reason or several or (WINDOWS if sites else none)
+            self.found.values[site.steps, site.hit] = place
+            return True
+        projected = values_without_attention(self.trace, block, layer)
+        if projected is None and not self.nested:
+            since = max((other.last for other in self.blocks if other.last <= block.number), default=0)
+            projected = values_without_attention(self.trace, block, layer, since)
+        if projected is None:
+            return False
+        key, place, module = projected
+        self.found.values[key] = place
+        self.found.modules += (module,) if module else ()
+        return True
 
 
 def _how(site: Attending) -> str:
@@ -173,8 +175,17 @@ def arrange_values(values: Tensor, repeated: torch.Size | None, where: Axes, tok
         values = values[:, :, :tokens]
     if values.ndim != 4 or values.shape[0] != where.batch or (tokens is not None and values.shape[2] != tokens):
         raise Unmeasurable(f"its values have shape {shape}: their tokens are not those of the block")
-    if repeated is not None and len(repeated) == 5 and repeated[0] == values.shape[0] and repeated[2] == 1:
-        values = values.reshape(*repeated[:2], -1, *values.shape[2:])[:, :, 0]
+    return _once(values, repeated) if repeated is not None and repeated[0] == values.shape[0] else values
+
+
+def _once(values: Tensor, repeated: torch.Size) -> Tensor:
+    """Key-value heads taken once: they were repeated one by one, or all of them in turn."""
+    if len(repeated) == 4 and repeated[1] == 1:
+        return values[:, :1]
+    if len(repeated) == 5 and repeated[2] == 1:
+        return values.reshape(*repeated[:2], -1, *values.shape[2:])[:, :, 0]
+    if len(repeated) == 5 and repeated[1] == 1:
+        return values.reshape(repeated[0], -1, repeated[2], *values.shape[2:])[:, 0]
     return values
 
 

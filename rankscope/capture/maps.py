@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from rankscope.capture.flow import tensors
 from rankscope.capture.layout import Unmeasurable
@@ -160,6 +159,8 @@ def _given(weights: Tensor) -> AttentionMaps:
 
     def read(part: Part) -> tuple[Tensor, Tensor]:
         found = _wide(weights[part])
+        if bool((found < 0).any()):
+            raise Unmeasurable("its attention weights are signed: they are no shares of the keys")
         return found, (found > 0).any(0)
 
     return AttentionMaps(tuple(weights.shape[:-2]), weights.shape[-2], weights.shape[-1], read)
@@ -169,35 +170,24 @@ def _flex(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    score_mod: Callable[..., Tensor] | None = None,
-    block_mask: BlockMask | None = None,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-    *others: Any,
-    **more: Any,
+    score_mod: Callable[..., Tensor],
+    block_mask: tuple[Any, ...],
+    scale: float,
+    *rest: Any,
 ) -> AttentionMaps:
-    """What the call gives for identity values, which holds whatever it does to the scores."""
-    del value, others, more
+    """What the operator gives for identity values, which holds whatever it does to the scores."""
+    del value  # a sequence that is taken out counts as number 0: the user's functions are told its true number
 
     def read(part: Part) -> tuple[Tensor, Tensor]:
-        assert isinstance(part, int)
-        q, k = _wide(query[part : part + 1]), _wide(key[part : part + 1])
+        q, k = _wide(query[part]).unsqueeze(0), _wide(key[part]).unsqueeze(0)
         identity = torch.eye(k.shape[2], dtype=k.dtype, device=k.device).expand(*k.shape[:3], -1)
-        mod = score_mod and (lambda score, batch, *rest: score_mod(score, batch + part, *rest))
-        mask = block_mask and _of_sequence(block_mask, part)
-        found = flex_attention(q, k, identity, mod, mask, scale, enable_gqa)
-        assert isinstance(found, Tensor)
-        return found[0], (found[0] > 0).any(0)
+        mask = (*block_mask[:-1], lambda batch, *where: block_mask[-1](batch + part, *where))
+        found = torch.ops.higher_order.flex_attention(
+            q, k, identity, lambda score, batch, *where: score_mod(score, batch + part, *where), mask, scale, *rest
+        )[0][0]
+        return found, (found > 0).any(0)
 
     return AttentionMaps(tuple(query.shape[:-2]), query.shape[-2], key.shape[-2], read)
-
-
-def _of_sequence(mask: BlockMask, part: int) -> BlockMask:
-    """The mask of one sequence, which then counts as number 0."""
-    whole = mask.mask_mod
-    one = mask[part if mask.shape[0] > 1 else 0]
-    one.mask_mod = lambda batch, *rest: whole(batch + part, *rest)
-    return one
 
 
 def _wide(tensor: Tensor) -> Tensor:

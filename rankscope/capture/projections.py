@@ -27,7 +27,7 @@ SSM_INPUT = "x_proj"  # Mamba: its input is what enters the state-space model
 Found = tuple[tuple["Steps", int], ValuePlace, Place | None]
 
 
-def values_without_attention(trace: Trace, block: Call, layer: Layer) -> Found | None:
+def values_without_attention(trace: Trace, block: Call, layer: Layer, since: int | None = None) -> Found | None:
     """Where the values of a block are that no attention call tells.
 
     In this order: the output of the one module named as a value projection, outside the feed-forward; the input of
@@ -37,11 +37,14 @@ def values_without_attention(trace: Trace, block: Call, layer: Layer) -> Found |
         trace: a finished trace.
         block: the call of the block.
         layer: its layer.
+        since: the number of the first call that belongs to the layer, where its modules run before its block; None
+            where they run inside it.
 
     Returns:
         The key of the plan, the place, and the module to hook, if any; None where there are no such values.
     """
-    inside = [call for call in trace.calls[block.number + 1 : block.last] if call.exit and call.inside([block])]
+    ran = trace.calls[block.number + 1 if since is None else since : block.last]
+    inside = [call for call in ran if call.exit and (since is not None or call.inside([block]))]
     projections = [call for call in inside if _last(call) in PROJECTIONS and not _feeds_forward(call, block)]
     if len(projections) == 1:
         return _module(projections[0], layer, block, entering=False)
