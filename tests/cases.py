@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from rankscope.spectra import spectrum
+
 FORMS = ("raw", "centered", "unit", "unit_centered")
 SHAPES = ((32, 40), (48, 20), (7, 5))
 FAMILIES = (
@@ -97,3 +99,15 @@ def known_spectrum(rows, width, sigma):
     """A matrix whose singular values, sigma·√(rows·width), are known exactly; rows and width powers of two."""
     n = min(rows, width)
     return (hadamard(rows)[:, :n] * sigma) @ hadamard(width)[:, :n].T, sigma * math.sqrt(rows * width)
+
+
+def as_need(need, y):
+    """A matrix, or several, in the kind that a measure asks for: as it is, its spectrum, or an attention map of it."""
+    if need.endswith("spectrum"):
+        return spectrum(y)
+    if need == "allowed":
+        return torch.ones_like(y, dtype=torch.bool).tril(1)
+    if need == "attention":
+        weights = y.abs().tril(1)
+        return weights / weights.sum(-1, keepdim=True).clamp(min=1e-300)
+    return y

@@ -104,6 +104,41 @@ def value_cosine(value, first_value):
     )
 
 
+value_cosine_mixed = value_cosine
+
+
+def value_delta(mixed_value, first_value):
+    return _norm(np.asarray(mixed_value) - np.asarray(first_value)) / _norm(first_value)
+
+
+def value_drain(value):
+    first, *others = (_norm(row) for row in value)
+    return first / (math.fsum(others) / len(others))
+
+
+def value_spectrum(values_spectrum):
+    y = np.asarray(values_spectrum, dtype=np.float64)
+    moment = sum(np.outer(row, row) for row in y) / len(y)
+    return np.sort(np.linalg.eigvalsh(moment))[::-1][: min(y.shape)].clip(min=0)
+
+
+singular_values = sigma
+
+
+def attention_entropy(attention, allowed):
+    received = [0.0] * np.shape(attention)[1]
+    for weights, at in zip(np.asarray(attention), np.asarray(allowed), strict=True):
+        if any(at):
+            received = [so_far + weight for so_far, weight in zip(received, weights, strict=True)]
+    total = math.fsum(received)
+    return -math.fsum(a / total * math.log(a / total) for a in received if a > 0)
+
+
+def attention_entropy_ratio(attention, allowed):
+    even = [[bool(a) / max(1, sum(at)) for a in at] for at in np.asarray(allowed)]
+    return attention_entropy(attention, allowed) / attention_entropy(even, allowed)
+
+
 def grad_norm(gradient):
     return _norm(gradient)
 

@@ -5,25 +5,26 @@ import inspect
 
 import pytest
 import torch
-from cases import family
+from cases import as_need, family
 
 from rankscope.measures import MEASURES, Measure, evaluate, measure
 from rankscope.measures._registry import SITES
 from rankscope.records import Spectrum
-from rankscope.spectra import spectrum
 
 EVERY = pytest.mark.parametrize("entry", MEASURES.values(), ids=lambda m: m.name)
 
 
 def given_to(entry, y):
-    return {need: spectrum(y + i) if need.endswith("spectrum") else y + i for i, need in enumerate(entry.needs)}
+    return {need: as_need(need, y + i) for i, need in enumerate(entry.needs)}
 
 
 def test_the_measures_of_the_definitions_are_there():
     assert set(MEASURES) == {
         *("mu", "mu_bar", "mu_1inf", "token_similarity", "token_norm_ratio"),
         *("effective_rank", "rankme", "entropy_rank", "participation_ratio", "stable_rank", "rank_one_residual"),
-        *("numerical_rank", "condition_number", "value_cosine", "grad_norm", "grad_norm_ratio"),
+        *("numerical_rank", "condition_number", "singular_values", "value_cosine", "value_cosine_mixed"),
+        *("value_delta", "value_drain", "value_spectrum", "attention_entropy", "attention_entropy_ratio"),
+        *("grad_norm", "grad_norm_ratio"),
         *("grad_condition", "grad_rank", "grad_effective_rank", "grad_stable_rank"),
     }
 
@@ -49,17 +50,17 @@ def test_says_all_that_a_page_about_it_needs(entry: Measure):
 def test_works_on_any_batch_and_on_each_item_alike(entry, batch):
     y = torch.randn(*batch, 9, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     value, error = evaluate(entry, **given_to(entry, y))
-    assert value.shape == batch
+    assert value.shape == (*batch, *((6,) if entry.vector else ()))
     assert value.dtype == torch.float64
     assert (error is None) == (not entry.needs[0].endswith("spectrum"))
     if error is not None:
-        assert error.shape == batch
+        assert error.shape == value.shape
         assert bool((error >= 0).all())
     for index, one in enumerate(y.reshape(-1, 9, 6)):
         alone, bound = evaluate(entry, **given_to(entry, one))
-        torch.testing.assert_close(value.reshape(-1)[index], alone, rtol=1e-13, atol=0)
+        torch.testing.assert_close(value.reshape(-1, *alone.shape)[index], alone, rtol=1e-13, atol=0)
         if error is not None:
-            torch.testing.assert_close(error.reshape(-1)[index], bound, rtol=1e-6, atol=1e-18)
+            torch.testing.assert_close(error.reshape(-1, *alone.shape)[index], bound, rtol=1e-6, atol=1e-18)
 
 
 @EVERY
@@ -98,9 +99,9 @@ def test_works_inside_any_grad_mode_on_tensors_made_there(entry, mode):
 def test_range_is_kept_on_random_tokens(entry):
     low, high = entry.bounds
     for name in ("gaussian", "nearly_equal_3", "sink_token", "inverse"):
-        value = evaluate(entry, **given_to(entry, family(name, 12, 7)))[0].item()
-        assert not isinstance(low, float) or value >= low - 1e-12
-        assert not isinstance(high, float) or value <= high + 1e-12
+        value = evaluate(entry, **given_to(entry, family(name, 12, 7)))[0]
+        assert not isinstance(low, float) or bool((value >= low - 1e-12).all())
+        assert not isinstance(high, float) or bool((value <= high + 1e-12).all())
 
 
 def test_the_decorator_refuses_unknown_needs():

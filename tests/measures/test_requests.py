@@ -29,11 +29,29 @@ def test_forward_is_quick_without_the_backward_pass():
 def test_full_is_everything_once():
     full = names("full")
     assert len(full) == len(set(full))
-    forms = sum(len(measure.forms) for measure in MEASURES.values())
-    pooled = sum(len(measure.forms) for measure in MEASURES.values() if measure.pooled)
+    forms = sum(len(measure.forms) for measure in MEASURES.values() if measure.in_full)
+    pooled = sum(len(measure.forms) for measure in MEASURES.values() if measure.pooled and measure.in_full)
     assert len(full) == forms + pooled
     assert {"mu_unit", "rankme_unit_centered", "pooled:participation_ratio_unit", "grad_stable_rank"} <= set(full)
     assert {name for name in full if name.startswith("pooled:mu")} == set()
+    assert {"value_spectrum", "attention_entropy_ratio", "value_drain"} <= set(full)
+    assert not any("singular_values" in name for name in full), "only when named"
+    assert not any(request.per_head for request in resolve(["full"])), "only when named"
+
+
+def test_heads_are_had_where_they_are_apart():
+    (request,) = resolve(["head:value_cosine_mixed"])
+    assert (request.name, request.per_head, request.scope) == ("value_cosine_mixed", True, "sequence")
+    ratio, entropy = resolve(["head:attention_entropy_ratio"])
+    assert (ratio.per_head, entropy.per_head) == (True, True), "companions of heads are of heads"
+    assert len(resolve(["value_cosine", "head:value_cosine", "value_cosine"])) == 2
+
+
+def test_vectors_are_in_no_preset_but_that_of_values_in_full():
+    for preset in ("quick", "forward"):
+        assert not any(request.measure.vector for request in resolve([preset]))
+    assert {r.name for r in resolve(["full"]) if r.measure.vector} == {"value_spectrum"}
+    assert [r.form for r in resolve(["singular_values", "pooled:singular_values_unit"])] == ["raw", "unit"]
 
 
 def test_forms_scopes_and_needs():
@@ -70,6 +88,11 @@ def test_order_is_kept_and_nothing_comes_twice():
         ("pooled:efective_rank", "pooled:effective_rank"),
         ("mu_centered", "rankme_centered"),
         ("pooled:mu", None),
+        ("head:value_cosin", "head:value_cosine"),
+        ("head:mu_bar", None),
+        ("head:effective_rank", "effective_rank"),
+        ("pooled:value_spectrum", "value_spectrum"),
+        ("heads:value_drain", "head:value_drain"),
         ("*", None),
         ("", None),
     ],
