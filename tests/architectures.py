@@ -120,6 +120,16 @@ hf("Mamba2", STATE, 1, num_heads=4, head_dim=16)
 hf("Rwkv", STATE, 2)
 hf("xLSTM", STATE, 2, hidden_size=128, embedding_dim=128)
 
+
+def mambapy() -> nn.Module:
+    from mambapy.mamba import Mamba, MambaConfig
+
+    torch.manual_seed(0)
+    return Mamba(MambaConfig(d_model=32, n_layers=3)).eval()
+
+
+add("mambapy", STATE, "mambapy", mambapy, 1)
+
 PAIR = "encoder and decoder"
 BOTH = {"family": PAIR, "adds": (2, 3), "blocks": (3, 3)}
 each("T5 MT5 UMT5 SwitchTransformers T5Gemma Bart MBart Pegasus Marian Blenderbot M2M100 PLBart BigBirdPegasus", **BOTH)

@@ -154,3 +154,23 @@ def stack(block: type[nn.Module], *args: object, depth: int = 3) -> nn.Module:
 def densenet() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *(Dense(8 * (1 + k)) for k in range(3))).eval()
+
+
+class Tiny(nn.Module):
+    """Token ids through three blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Embedding(99, WIDTH)
+        self.blocks = nn.ModuleList(Block() for _ in range(3))
+
+    def forward(self, ids):
+        x = self.tokens(ids)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def tiny(seed: int = 0) -> Tiny:
+    torch.manual_seed(seed)
+    return Tiny().eval()

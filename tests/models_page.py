@@ -1,167 +1,155 @@
-"""The tables of docs/models.md: every cell is what a probe and an inspection of the model said."""
+"""docs/models.md: every cell is what a probe and an inspection of the model said.
+
+A row whose package is not installed is left as the page has it.
+"""
 
 from __future__ import annotations
 
-import functools
+import importlib.util
 import re
-import textwrap
-from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from architectures import CATALOGUE
-
-from rankscope.inputs import from_python, gather
-from rankscope.inspection import Inspection, inspect_source
-from rankscope.pipeline import measure, read_options
-from rankscope.sources import open_model
+from model_forms import MAKERS
+from seen import Seen, architecture, opened
+from trained import REFUSED, TRAINED, refused, trained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Sequence
 
-    from rankscope.inspection import BlockFacts
-    from rankscope.records import Report, Row
+AGREE = 1e-6
+PAGE = """# Models
 
-SMALL = {"batch_size": 2, "max_tokens": 16}  # as inferred without a flag, only smaller
-MEASURES = ("mu_bar", "value_cosine", "attention_entropy", "grad_norm")
-NO_STACK = "modules"
-REASON = 110  # letters
+<!-- Made by tests/test_models_page.py: `pytest tests/test_models_page.py --renew` writes it anew. -->
+
+What rankscope opens, and what it captures of each architecture. Every row of every table is what a probe of that model
+said when the page was made: nothing is filled in by hand. The models of the first and the last part are tiny, with
+random weights.
+
+## Forms of MODEL
+
+Each form is made from a small model, opened with the flags named, and probed; its numbers are held against those of the
+live model, and agree to one part in a million.
+
+{forms}
+
+## Trained models
+
+Published weights, from the packages named.
+
+{trained}
+
+{refused}
+
+## Architectures
+
+The residual adds are those that a trace of one forward pass finds; the tests know for each architecture how many its
+code has. *Values* and *attention maps* say by which operation of the model they are seen, or why they are undefined.
+*Inputs* are those that were inferred where none were given.
+
+{architectures}
+"""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a probe and an inspection saw of one model."""
+class Line:
+    """One row: its first cell, the modules that it needs, and how the other cells are had."""
 
-    report: Report
-    facts: Inspection
+    name: str
+    needs: tuple[str, ...]
+    cells: Callable[[], Sequence[str]]
 
-    @property
-    def stacks(self) -> list[str]:
-        return [stack.stack for stack in self.facts.stacks if stack.stack != NO_STACK]
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        return tuple(len(stack.blocks) for stack in self.facts.stacks if stack.stack != NO_STACK)
-
-    @property
-    def adds(self) -> tuple[frozenset[int], ...]:
-        stacks = (stack for stack in self.facts.stacks if stack.stack != NO_STACK)
-        return tuple(frozenset(block.adds for block in stack.blocks) for stack in stacks)
-
-    def rows(self, measure: str) -> dict[tuple[str, int], Row]:
-        return {(row.stack, row.layer_index): row for row in self.report.rows if row.measure == measure}
-
-    def each_block(self) -> Iterable[tuple[tuple[str, int], BlockFacts]]:
-        for stack in self.facts.stacks:
-            yield from (((stack.stack, block.index), block) for block in stack.blocks)
+    def text(self, old: str, title: str) -> str:
+        """The row, or what the page has of it where a package is missing."""
+        if all(importlib.util.find_spec(module) for module in self.needs):
+            return row((self.name, *self.cells()))
+        return kept(old, title, self.name)
 
 
-def see(model: Any, inputs: Any = None, **options: Any) -> Seen:
-    """Probe a model, and inspect it on the same inputs."""
-    given, load, gathering, measuring = read_options(inputs, {"measures": MEASURES, **options})
-    source = open_model(model, load)
-    found = gather(source, gathering) if given is None else from_python(source, given, gathering)
-    report = measure(source, found, measuring)
-    return Seen(report, inspect_source(source, next(iter(found.batches)), found.layout, measuring))
-
-
-@functools.cache
-def seen(name: str) -> Seen:
-    """What was seen of an architecture of the catalogue; it is looked at once a session."""
-    architecture = CATALOGUE[name]
-    return see(architecture.build(), architecture.inputs() if architecture.inputs else None, **SMALL)
-
-
-def told(entries: Iterable[str]) -> str:
-    """What was said of the blocks, each text once, with the number of blocks where they differ."""
-    counted = Counter(entries)
-    if len(counted) == 1:
-        return next(iter(counted))
-    return "; ".join(f"{text} ({number} block{'s' if number > 1 else ''})" for text, number in counted.items())
-
-
-def how(found: Seen, measure: str, kind: str) -> str:
-    """How values or attention maps are seen, or why they are undefined."""
-    rows, texts = found.rows(measure), []
-    for key, block in found.each_block():
-        row = rows[key]
-        seen_by = getattr(block, kind)
-        texts.append(seen_by or "seen" if row.status == "ok" else f"{row.status}: {reason(row.reason)}")
-    return told(texts)
-
-
-def reason(text: str | None) -> str:
-    """A reason without the shapes of this one model, and no longer than a cell."""
-    return textwrap.shorten(re.sub(r"[(\[]\d[\d, ]*[)\]]", "(…)", text or "no reason"), REASON, placeholder=" …")
-
-
-def gradients(found: Seen) -> str:
-    rows = found.rows("grad_norm").values()
-    return told("yes" if row.status == "ok" else f"{row.status}: {reason(row.reason)}" for row in rows)
-
-
-def adds(found: Seen) -> str:
-    """The residual adds of a block, each number that occurs."""
-    return ", ".join(" or ".join(map(str, sorted(numbers))) for numbers in found.adds) or "—"
-
-
-def depth(found: Seen) -> str:
-    pairs = zip(found.stacks, found.blocks, strict=True)
-    return ", ".join(f"`{stack}` × {number}" for stack, number in pairs) or "none: every module"
-
-
-def given(found: Seen, *, by_hand: bool) -> str:
-    """The inputs, without their sizes."""
-    source = str(found.report.inputs["source"])
-    return "given" if by_hand else ", ".join(re.findall(r"(\w+)=", source))
-
-
-HEAD = (
-    "| architecture | stacks × blocks | adds a block | values | attention maps | gradients | inputs inferred |\n"
-    "|---|---|---|---|---|---|---|"
-)
-
-
-def line(name: str, found: Seen, *, by_hand: bool = False) -> str:
-    """One row of a table."""
-    cells = (
-        name,
-        depth(found),
-        adds(found),
-        how(found, "value_cosine", "values"),
-        how(found, "attention_entropy", "attention"),
-        gradients(found),
-        given(found, by_hand=by_hand),
+def kept(old: str, title: str, name: str) -> str:
+    """A row of the page, told by the heading above it and its first cell."""
+    part = re.split(r"^#+ ", old, flags=re.MULTILINE)
+    lines = [line for text in part if text.startswith(title) for line in text.splitlines()]
+    return next(
+        (line for line in lines if line.startswith(f"| {name} |")), row((name, "its package was not installed"))
     )
+
+
+def row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(title: str, head: Sequence[str], lines: Sequence[Line], old: str) -> str:
+    return "\n".join([row(head), row(["---"] * len(head)), *(line.text(old, title) for line in lines)])
+
+
+HEAD = ("architecture", "stacks × blocks", "adds a block", "values", "attention maps", "gradients", "inputs")
+
+
+def captured(seen: Seen) -> tuple[str, ...]:
+    """What was captured of a model, in the order of `HEAD`."""
+    return (seen.depth(), seen.residual(), seen.values(), seen.maps(), seen.gradients(), seen.inputs())
+
+
+def needed(package: str) -> tuple[str, ...]:
+    return () if package.startswith("tests/") else (package.replace("-", "_"),)
 
 
 def version(package: str) -> str:
     """A package with its version, as far as it matters here."""
     if package.startswith("tests/"):
         return f"`{package}`"
-    return f"{package} {'.'.join(metadata.version(package).split('+')[0].split('.')[:2])}"
+    number = metadata.version(package) if importlib.util.find_spec(needed(package)[0]) else "?"
+    return f"{package} {'.'.join(number.split('+')[0].split('.')[:2])}"
 
 
-def architectures() -> str:
+def architectures(old: str) -> str:
     """The tables of the catalogue, one a family."""
     families: dict[str, list[str]] = {}
-    for name, architecture in CATALOGUE.items():
-        families.setdefault(architecture.family, []).append(name)
+    for name, entry in CATALOGUE.items():
+        families.setdefault(entry.family, []).append(name)
     parts = []
     for family, names in families.items():
-        packages = dict.fromkeys(version(CATALOGUE[name].package) for name in names)
-        rows = (line(name, seen(name), by_hand=CATALOGUE[name].inputs is not None) for name in names)
-        parts.append("\n".join([f"### {family[0].upper()}{family[1:]} ({', '.join(packages)})\n", HEAD, *rows]))
+        title = f"{family} ({', '.join(dict.fromkeys(version(CATALOGUE[name].package) for name in names))})"
+        title = title[:1].upper() + title[1:]
+        lines = [
+            Line(name, needed(CATALOGUE[name].package), lambda name=name: captured(architecture(name)))
+            for name in names
+        ]
+        parts.append(f"### {title}\n\n{table(title, HEAD, lines, old)}")
     return "\n\n".join(parts)
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table of Markdown."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+def form(name: str) -> tuple[str, ...]:
+    """The cells of a form after its name."""
+    seen = opened(name)
+    flags = (
+        "`[tool.rankscope.models]`" if flag == "aliases" else f"`--{flag.replace('_', '-')}`" for flag in seen.flags
+    )
+    code = f"[{seen.refused}](errors.md#{seen.refused.lower()})" if seen.refused else "—"
+    same = "the same" if seen.apart() <= AGREE else f"apart by {seen.apart():.0e}"
+    kind = str(seen.found.report.model["format"])
+    return (", ".join(flags) or "none", code, kind, seen.found.depth(), seen.found.values(), same)
 
 
-def sections(parts: Mapping[str, str]) -> str:
-    return "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
+def page(old: str) -> str:
+    """The whole page.
+
+    Args:
+        old: the page as it is, for the rows that cannot be had here.
+
+    Returns:
+        Markdown.
+    """
+    head = ("form", "flags", "refused without them", "recognised as", "stacks × blocks", "values", "numbers")
+    forms = [Line(name, maker.needs, lambda name=name: form(name)) for name, maker in MAKERS.items()]
+    real = [Line(name, entry.needs, lambda name=name: captured(trained(name))) for name, entry in TRAINED.items()]
+    shut = [Line(name, entry.needs, lambda name=name: refused(name)) for name, entry in REFUSED.items()]
+    return PAGE.format(
+        forms=table("Forms of MODEL", head, forms, old),
+        trained=table("Trained models", ("model", *HEAD[1:]), real, old),
+        refused=table("Trained models", ("model", "refused", "why", "the way out"), shut, old),
+        architectures=architectures(old),
+    )

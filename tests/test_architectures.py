@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 from architectures import CATALOGUE
-from models_page import NO_STACK, seen
+from seen import NO_STACK
+from seen import architecture as seen
 
 pytestmark = [
     pytest.mark.models,
     pytest.mark.filterwarnings("ignore"),  # the packages warn of their own accord; ours are errors elsewhere
 ]
+
+
+UNREAD = {"hyper-connections"}  # a sequence has several streams: which rows are its tokens is not defined
 
 
 def need(name: str) -> None:
@@ -37,7 +41,7 @@ def test_every_row_has_a_number_or_a_reason(name: str) -> None:
     assert all((row.status == "ok") == (row.value is not None) for row in found.report.rows)
     assert all(row.reason for row in found.report.rows if row.status != "ok")
     blocks = [row for row in found.report.rows if row.measure == "mu_bar"]
-    assert {row.status for row in blocks} <= {"ok"} | ({"undefined"} if not found.stacks else set())
+    assert not found.stacks or name in UNREAD or {row.status for row in blocks} == {"ok"}
     assert len(blocks) == len(found.report.layers)
 
 
