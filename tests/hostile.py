@@ -158,9 +158,85 @@ def zip_bomb(folder: Path) -> Path:
     return archive(folder / "model.pt", entries, zipfile.ZIP_DEFLATED)
 
 
-def saved_pickle() -> bytes:
-    with zipfile.ZipFile(io.BytesIO(saved(net().state_dict()))) as file:
+def tuple_bomb(folder: Path) -> Path:
+    """Sixty tuples, each twice in the next: to hash the last takes 2^60 steps."""
+    key: tuple = ()
+    for _ in range(60):
+        key = (key, key)
+    # built by hand, since Python would hash the key of a dict while it is written
+    pickled = pickle.dumps(key, protocol=2)[:-1]
+    return torch_archive(folder / "model.pt", pickled[:2] + b"}" + pickled[2:] + b"K\x01s.")
+
+
+def codec_bomb(folder: Path) -> Path:
+    """Each `encode(…, "hex")` doubles the bytes."""
+    start = b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x06\x00\x00\x00latin1\x86R"
+    step = b"X\x03\x00\x00\x00hex\x86R"
+    return torch_archive(folder / "model.pt", b"\x80\x02" + b"c_codecs\nencode\n" * 40 + start + step * 40 + b".")
+
+
+def hooked_user_class(folder: Path) -> Path:
+    """A class of the user's own, harmless, with a hook that is a function of torch."""
+    model = UserNet()
+    model.register_forward_hook(nn.functional.relu)
+    return torch_file(folder / "model.pt", model)
+
+
+def hostile_lightning(folder: Path) -> Path:
+    content = {"pytorch-lightning_version": "2.6", "hyper_parameters": {"lr": attack(folder)}}
+    return torch_file(folder / "m.ckpt", {**content, "state_dict": net().state_dict()})
+
+
+def packaged(folder: Path) -> Path:
+    """A torch.package archive whose pickle runs code."""
+    more = {".data/extern_modules": b"os\nposix\n", ".data/version": b"6\n"}
+    return archive(folder / "m.pt", {**more, "model/model.pkl": pickle.dumps(attack(folder), protocol=2)})
+
+
+def odd_names(folder: Path) -> Path:
+    names = ["[/foo]", "<script>alert(1)</script>", "a\x1b[31m", "b\nc", "::error::x", "=cmd|calc", "n" * 999]
+    return torch_file(folder / "m.pt", {name: torch.ones(2) for name in names})
+
+
+def odd_class(folder: Path) -> Path:
+    return torch_archive(folder / "model.pt", b"\x80\x02c[/foo]\x1b[31m\nNet::error::\n)\x81}b.")
+
+
+def two_pickles(folder: Path) -> Path:
+    """Two entries of one name, of which readers of zip archives may take either."""
+    with warnings.catch_warnings(), zipfile.ZipFile(folder / "m.pt", "w") as file:
+        warnings.simplefilter("ignore")
+        file.writestr("archive/data.pkl", saved_content(attack(folder)))
+        file.writestr("archive/data.pkl", saved_content([1]))
+        file.writestr("archive/version", b"3\n")
+    return folder / "m.pt"
+
+
+def old_with_hostile_keys(folder: Path) -> Path:
+    """The old format, with the attack in the list of storages that follows the content."""
+    data = saved({}, _use_new_zipfile_serialization=False)
+    keys = pickle.dumps([], protocol=2)
+    assert data.endswith(keys)
+    return raw(folder / "m.pt", data[: -len(keys)] + pickle.dumps(attack(folder), protocol=2))
+
+
+def flipped(folder: Path) -> Path:
+    """One bit of a tensor is another; torch reads it without complaint."""
+    data = bytearray(saved(net().state_dict()))
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        entry = file.getinfo("archive/data/0")
+    name, extra = struct.unpack("<HH", data[entry.header_offset + 26 : entry.header_offset + 30])
+    data[entry.header_offset + 30 + name + extra] ^= 1
+    return raw(folder / "m.pt", bytes(data))
+
+
+def saved_content(content: Any) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(saved(content))) as file:
         return file.read("archive/data.pkl")
+
+
+def saved_pickle() -> bytes:
+    return saved_content(net().state_dict())
 
 
 def stride_bomb(folder: Path) -> Path:
@@ -333,11 +409,10 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "RS303",
         "native code",
     ),
-    "torch.package": (
-        lambda f: archive(f / "m.pt", {".data/extern_modules": b"", "model/model.pkl": saved(attack(f))}),
-        "RS302",
-        "torch.package",
-    ),
+    "torch.package": (packaged, "RS302", "torch.package"),
+    "hostile lightning": (hostile_lightning, "RS301", r"no model needs (posix|nt)\.mkdir"),
+    "hostile old format, after the content": (old_with_hostile_keys, "RS301", r"wants  (posix|nt)\.mkdir"),
+    "hooks on a user's class": (hooked_user_class, "RS301", r"--allow 'hostile\.\*'"),
     "lightning": (
         lambda f: torch_file(f / "m.ckpt", {"pytorch-lightning_version": "2.6", "state_dict": net().state_dict()}),
         "RS320",
@@ -365,6 +440,25 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "constructor called": (constructor, "RS315", r"calls torch\.nn\.modules\.linear\.Linear"),
     "constructor called by another": (hidden_constructor, "RS315", r"calls torch\.nn\.modules\.linear\.Linear"),
     "zip bomb": (zip_bomb, "RS314", "unpacks to"),
+    "tuple bomb": (tuple_bomb, "RS315", "would never end"),
+    "codec bomb": (codec_bomb, "RS315", "fill the memory"),
+    "memory asked for": (
+        lambda f: torch_archive(f / "m.pt", b"\x80\x02cbuiltins\nbytearray\nJ\x00\x00\x00\x70\x85R."),
+        "RS315",
+        "memory that it does not fill",
+    ),
+    "tensor made by its class": (
+        lambda f: torch_archive(f / "m.pt", b"\x80\x02ctorch\nFloatTensor\nJ\x00\x00\x00\x70\x85R."),
+        "RS315",
+        r"calls torch\.FloatTensor",
+    ),
+    "odd names": (odd_names, "RS320", "7 tensors: "),
+    "odd class": (odd_class, "RS301", "Net::error::"),
+    "several weights": (
+        lambda f: torch_file(f / "m.pt", {"model": net().state_dict(), "ema": net().state_dict()}),
+        "RS364",
+        r"\['ema'\], 'weights.pt'\)",
+    ),
     "stride bomb": (stride_bomb, "RS314", "4.0 TB"),
     "nested deep": (deep, "RS315", "contain each other"),
     "contains itself": (cyclic, "RS315", "contain each other"),
@@ -410,7 +504,7 @@ HF_CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "RS337",
         r"\.\./x\.safetensors",
     ),
-    "adapter": (lambda f: hf_directory(f, BERT, {"adapter_config.json": b"{}"}), "RS336", "adapter"),
+    "adapter": (lambda f: hf_directory(f, BERT, {"adapter_config.json": b"{}"}), "RS370", "adapter"),
     "no weights": (lambda f: hf_directory(f, BERT), "RS306", "--init-only"),
     "pointer for weights": (lambda f: hf_directory(f, BERT, {"model.safetensors": LFS}), "RS305", "git lfs pull"),
     "pickle named safetensors": (
@@ -437,4 +531,8 @@ HF_CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
 }
 
 # name: maker; every file that no one should have to trust, over all forms
-FILES: dict[str, Callable[[Path], Path]] = {name: maker for name, (maker, _, _) in {**CASES, **HF_CASES}.items()}
+FILES: dict[str, Callable[[Path], Path]] = {
+    **{name: maker for name, (maker, _, _) in {**CASES, **HF_CASES}.items()},
+    "flipped bit": flipped,
+    "two pickles of one name": two_pickles,
+}

@@ -7,9 +7,6 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import safe_open
-
 from rankscope.errors import LoadError
 from rankscope.formats import Kind, format_of, refuse, sha256
 from rankscope.records import display_name
@@ -17,12 +14,9 @@ from rankscope.records import display_name
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-    from torch import nn
-
 # In the order in which transformers looks for them.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _READABLE = {".safetensors": {Kind.SAFETENSORS}, ".bin": {Kind.TORCH_ZIP, Kind.TORCH_LEGACY}}
-_COMPARED = 16
 
 
 def check_config(directory: Path, spec: str, known: Container[str]) -> None:
@@ -39,9 +33,9 @@ def check_config(directory: Path, spec: str, known: Container[str]) -> None:
     config = _json(directory / "config.json", spec)
     if (directory / "adapter_config.json").exists():
         raise LoadError(
-            "RS336",
+            "RS370",
             f"{spec} was not loaded: it holds an adapter (PEFT) for another model",
-            remedies=[("Merge it where it was made", "model.merge_and_unload().save_pretrained(DIR)")],
+            remedies=[("Merge it where it was made", "model.merge_and_unload().save_pretrained('merged')")],
         )
     kind = config.get("model_type")
     if kind not in known:
@@ -123,38 +117,6 @@ def sha256_of(files: list[Path]) -> str:
     """
     digests = [sha256(file) for file in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def unlike_the_file(model: nn.Module, files: list[Path]) -> list[str]:
-    """Tensors that have the name and shape of one in a file but not its first numbers.
-
-    A loader may report success and leave weights random, so a few numbers of each are looked at.
-
-    Args:
-        model: the loaded model.
-        files: its safetensors files.
-
-    Returns:
-        The names; those that the loader renamed are not compared.
-    """
-    own = model.state_dict()
-    return [name for name, given in _first_numbers(files, own) if not _same(own[name], given)]
-
-
-def _same(own: torch.Tensor, given: torch.Tensor) -> bool:
-    """Whether the first numbers are those of the file, rounded to the type of the model."""
-    first = own[:1].flatten()[:_COMPARED].cpu()
-    wide = torch.complex128 if own.is_complex() else torch.float64
-    return torch.allclose(first.to(wide), given.to(own.dtype).to(wide), rtol=0, atol=0, equal_nan=True)
-
-
-def _first_numbers(files: list[Path], own: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
-    for file in files:
-        with safe_open(file, framework="pt", device="cpu") as content:
-            for name in sorted(set(content.keys()) & own.keys()):
-                part = content.get_slice(name)
-                if part.get_shape() and part.get_shape() == list(own[name].shape) and not own[name].is_meta:
-                    yield name, part[:1].flatten()[:_COMPARED]
 
 
 def _inside(name: str, spec: str) -> str:

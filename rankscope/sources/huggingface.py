@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import LoadError
-from rankscope.formats import Kind
+from rankscope.formats import Kind, format_of, refuse
 from rankscope.records import Note, Source, display_name
 from rankscope.sources import FORMS, Form, LoadOptions
+from rankscope.sources._against_file import Comparison, compare, remember
 from rankscope.sources._arch import random_weights
 from rankscope.sources._finish import refuse_meta, seeded
-from rankscope.sources._hf_files import check_config, sha256_of, unlike_the_file, weight_files
+from rankscope.sources._hf_files import check_config, sha256_of, weight_files
 from rankscope.sources._names import no_such_file, shown
 from rankscope.sources._state import read
 from rankscope.sources._weights import listed
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+# An import that fails inside an import that fails …; the last reason is the one that helps.
+_REASONS = 5
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -45,7 +48,11 @@ def open_huggingface(spec: str, options: LoadOptions) -> Source:
     typed = spec.removeprefix(prefix)
     transformers = _transformers(spec)
     directory = _local(typed, spec)
-    kinds = transformers.CONFIG_MAPPING.keys()
+    if (kind := format_of(directory)) is not Kind.HF_DIRECTORY:
+        refused = refuse(directory, spec, kind)
+        raise refused
+    with _told(transformers, spec):
+        kinds = transformers.CONFIG_MAPPING.keys()
     check_config(directory, spec, kinds)
     if options.init_only:
         model = _build(transformers, directory, spec, options.seed)
@@ -68,11 +75,13 @@ def open_huggingface(spec: str, options: LoadOptions) -> Source:
 def _transformers(spec: str) -> ModuleType:
     try:
         import transformers
-    except ImportError as error:
+    except Exception as error:  # a package that transformers imports may be broken in ways of its own
+        missing = isinstance(error, ImportError) and error.name in {"transformers", None}
+        what = "needs the package transformers" if missing else "needs transformers, which cannot be imported"
         raise LoadError(
             "RS335",
-            f"{spec} was not loaded: a Hugging Face model needs the package transformers",
-            details=[("import said", str(error))],
+            f"{spec} was not loaded: a Hugging Face model {what}",
+            details=[("import said", said) for _, said in _said(error)],
             remedies=[("Install it", "pip install 'rankscope[hf]'")],
         ) from error
     return transformers
@@ -82,6 +91,12 @@ def _local(typed: str, spec: str) -> Path:
     """The directory of a model: the one typed, or its snapshot in the local cache."""
     if Path(typed).is_dir():
         return Path(typed)
+    if Path(typed).is_file():
+        raise LoadError(
+            "RS339",
+            f"{spec} was not loaded: it is a file, and hf: takes a directory or a cached name",
+            remedies=[("A file is named as it is", f"rankscope probe {typed}")],
+        )
     if not _HUB_NAME.fullmatch(typed):
         raise no_such_file(typed, [])
     from huggingface_hub import snapshot_download
@@ -127,6 +142,7 @@ def _load(transformers: ModuleType, directory: Path, files: list[Path], spec: st
     pickled = [file for file in files if file.suffix != ".safetensors"]
     # pickles go through rankscope's own reader, with its checks and its messages
     state = {key: value for file in pickled for key, value in read(file, str(file)).items()} if pickled else None
+    remembered = remember(state) if state is not None else None
     with _told(transformers, spec), seeded(0):
         config = _config(transformers, directory)
         found = _class(transformers, config) or transformers.AutoModel
@@ -141,16 +157,32 @@ def _load(transformers: ModuleType, directory: Path, files: list[Path], spec: st
             ignore_mismatched_sizes=True,  # they are told below, with their shapes
         )
     _check_loaded(info, spec, type(model).__name__)
-    notes = []
+    notes = [_checked(compare(model, files, remembered), spec)]
     unused = sorted(info["unexpected_keys"])
     if unused:
         text = f"{len(unused)} tensors of the file have no place in {type(model).__name__}: {listed(unused)}"
         notes.append(Note("RS342", text))
-    differing = unlike_the_file(model, [file for file in files if file not in pickled])
-    if differing:
-        text = f"{len(differing)} tensors differ from the file after loading: {listed(differing)}"
-        notes.append(Note("RS344", text))
     return model.eval(), notes
+
+
+def _checked(found: Comparison, spec: str) -> Note:
+    """The note on how many tensors were compared with the file; one that differs is an error."""
+    if found.differing:
+        raise LoadError(
+            "RS344",
+            f"{spec} was not loaded: {len(found.differing)} of {found.total} tensors differ from the file",
+            details=[("tensors", listed(found.differing))],
+            remedies=[
+                ("Take the transformers that wrote it", "config.json names it as transformers_version"),
+                ("Or give the class and its weights", "rankscope probe yourmodule:Net --weights model.safetensors"),
+            ],
+        )
+    text = f"{found.checked} of {found.total} tensors checked against the file"
+    if found.renamed:
+        text += f", {found.renamed} of them under other names"
+    if found.elsewhere:
+        text += f"; {len(found.elsewhere)} have no counterpart in it: {listed(found.elsewhere)}"
+    return Note("RS377", text)
 
 
 def _check_loaded(info: dict[str, Any], spec: str, kind: str) -> None:
@@ -178,6 +210,20 @@ def _mismatch(key: Any) -> str:
     return f"{name} (expected {list(expected or ())}, got {list(given or ())})"
 
 
+def _said(error: BaseException) -> list[tuple[str, str]]:
+    """What was raised and the reasons behind it: transformers hides a broken package behind an error of its own."""
+    details: list[tuple[str, str]] = []
+    reason: BaseException | None = error
+    for _ in range(_REASONS):
+        if reason is None:
+            break
+        text = display_name(f"{type(reason).__name__}: {' '.join(str(reason).split())}")
+        if text not in {told for _, told in details}:
+            details.append(("because" if details else "transformers says", text))
+        reason = reason.__cause__ or reason.__context__
+    return details
+
+
 @contextlib.contextmanager
 def _told(transformers: ModuleType, spec: str) -> Iterator[None]:
     """Keep transformers quiet, and say in one line what it raised; its loggers are left as they were."""
@@ -188,10 +234,7 @@ def _told(transformers: ModuleType, spec: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause = error.__cause__ or error.__context__
-        details = [("transformers says", display_name(f"{type(error).__name__}: {error}".replace("\n", " ")))]
-        if cause:
-            details.append(("because", display_name(f"{type(cause).__name__}: {cause}".replace("\n", " "))))
+        details = _said(error)
         raise LoadError("RS336", f"{spec} was not loaded: transformers could not make it", details=details) from error
     finally:
         log.set_verbosity(verbosity)

@@ -53,7 +53,7 @@ def test_the_same_model_comes_back(prefix: str, directory: Path, capfd: pytest.C
     assert source.spec == f"{prefix}gpt2"
     assert source.format == "huggingface"
     assert source.directory == directory
-    assert source.notes == ()
+    assert [(note.code, note.text) for note in source.notes] == [("RS377", "28 of 28 tensors checked against the file")]
     assert not source.model.training
     torch.testing.assert_close(source.model(IDS).logits, gpt2()(IDS).logits)
 
@@ -61,7 +61,7 @@ def test_the_same_model_comes_back(prefix: str, directory: Path, capfd: pytest.C
 def test_relative_directory_is_kept_as_typed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(directory.parent)
     assert open_model("hf:gpt2").spec == "hf:gpt2"
-    assert [note.code for note in open_model("gpt2").notes] == ["RS340"]
+    assert [note.code for note in open_model("gpt2").notes] == ["RS340", "RS377"]
 
 
 def test_loggers_and_bars_are_left_as_they_were(directory: Path) -> None:
@@ -103,7 +103,7 @@ def test_weights_of_torch_save(legacy: bool, directory: Path) -> None:
     state = gpt2().state_dict()
     hostile.torch_file(directory / "pytorch_model.bin", state, _use_new_zipfile_serialization=not legacy)
     source = open_model(directory)
-    assert source.notes == ()
+    assert [note.text for note in source.notes] == ["28 of 28 tensors checked against the file"]
     torch.testing.assert_close(source.model(IDS).logits, gpt2()(IDS).logits)
 
 
@@ -130,24 +130,51 @@ def test_unused_tensors_are_noted(directory: Path) -> None:
     path = directory / "model.safetensors"
     save_file({**load_file(path), "head.extra": torch.zeros(2)}, path, {"format": "pt"})
     notes = open_model(directory).notes
-    assert [note.code for note in notes] == ["RS342"]
-    assert "head.extra" in notes[0].text
+    assert [note.code for note in notes] == ["RS377", "RS342"]
+    assert "head.extra" in notes[1].text
 
 
-def test_weights_that_stayed_random_after_a_clean_load_are_noted(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("row", [slice(None), slice(-1, None)])
+def test_weights_that_stayed_random_after_a_clean_load_are_an_error(
+    row: slice, pickled: bool, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = transformers.GPT2LMHeadModel.from_pretrained
 
     def careless(*args: Any, **kwargs: Any) -> Any:
         model, info = load(*args, **kwargs)
-        torch.nn.init.normal_(model.transformer.h[1].mlp.c_fc.weight)
+        torch.nn.init.normal_(model.transformer.h[1].mlp.c_fc.weight[row])
         return model, info
 
+    if pickled:
+        (directory / "model.safetensors").unlink()
+        hostile.torch_file(directory / "pytorch_model.bin", gpt2().state_dict())
     monkeypatch.setattr(transformers.GPT2LMHeadModel, "from_pretrained", careless)
-    notes = open_model(directory).notes
-    assert [note.code for note in notes] == ["RS344"]
-    assert notes[0].text == "1 tensors differ from the file after loading: transformer.h.1.mlp.c_fc.weight"
+    with pytest.raises(LoadError, match=r"(?s)1 of 28 tensors differ from the file.*h\.1\.mlp\.c_fc\.weight") as caught:
+        open_model(directory)
+    assert caught.value.code == "RS344"
+
+
+def test_types_prefixes_and_old_names_are_no_difference(directory: Path) -> None:
+    """Rounded to bfloat16, without the prefix of the base model, and tied to the embedding."""
+    path = directory / "model.safetensors"
+    state = {key.removeprefix("transformer."): value for key, value in load_file(path).items()}
+    save_file(state, path, {"format": "pt"})
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    source = open_model(directory)
+    assert next(source.model.parameters()).dtype == torch.bfloat16
+    assert [note.text for note in source.notes] == ["28 of 28 tensors checked against the file"]
+
+
+def test_what_cannot_be_compared_is_counted(tmp_path: Path) -> None:
+    """transformers joins the experts of a mixture into one tensor, and gives ViT new names."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
+    mixture = transformers.MixtralConfig(**sizes, num_local_experts=2, num_key_value_heads=1, vocab_size=9)
+    transformers.MixtralForCausalLM(mixture).save_pretrained(tmp_path / "mixture")
+    assert "2 have no counterpart in it: model.layers.0.mlp.experts" in open_model(tmp_path / "mixture").notes[0].text
+    transformers.ViTModel(transformers.ViTConfig(**sizes, image_size=8, patch_size=4)).save_pretrained(tmp_path / "vit")
+    assert "under other names" in open_model(tmp_path / "vit").notes[0].text
 
 
 @pytest.mark.parametrize("architectures", [None, [], ["Trainer"], ["NoSuchModel"], ["BertModel"]])
@@ -199,6 +226,33 @@ def test_without_transformers(directory: Path, monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.code == "RS335"
 
 
+def test_a_broken_package_behind_transformers_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        try:
+            raise RuntimeError("operator torchvision::nms does not exist")
+        except RuntimeError as error:
+            raise ModuleNotFoundError("Could not import module 'GPT2LMHeadModel'") from error
+
+    monkeypatch.setattr(transformers.GPT2LMHeadModel, "from_pretrained", broken)
+    with pytest.raises(LoadError, match=r"because  RuntimeError: operator torchvision::nms does not exist"):
+        open_model(directory)
+
+
+def test_an_adapter_alone_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    for spec in (f"hf:{tmp_path}/lora", tmp_path / "lora"):
+        with pytest.raises(LoadError, match="merge_and_unload") as caught:
+            open_model(spec)
+        assert caught.value.code == "RS370"
+
+
+def test_a_file_after_the_prefix(directory: Path) -> None:
+    with pytest.raises(LoadError, match=r"rankscope probe .*model\.safetensors") as caught:
+        open_model(f"hf:{directory}/model.safetensors")
+    assert caught.value.code == "RS339"
+
+
 def test_weights_do_not_go_with_a_directory(directory: Path) -> None:
     with pytest.raises(UsageError, match="--weights goes with a factory"):
         open_model(directory, LoadOptions(weights=directory / "model.safetensors"))
@@ -210,14 +264,14 @@ def test_minilm(packaged: Callable[[str, str], Path]) -> None:
     assert type(source.model).__name__ == "BertModel"
     assert source.spec == "hf:model"
     assert (source.directory / "tokenizer.json").is_file()
-    assert source.notes == ()
+    assert [note.text for note in source.notes] == ["103 of 103 tensors checked against the file"]
 
 
 def test_rxnmapper_directory(packaged: Callable[[str, str], Path]) -> None:
     source = open_model(packaged("rxnmapper", "pytorch_model.bin").parent)
     assert type(source.model).__name__ == "AlbertForMaskedLM"
-    assert [note.code for note in source.notes] == ["RS342"]
-    assert "albert.pooler.bias" in source.notes[0].text
+    assert [note.code for note in source.notes] == ["RS377", "RS342"]
+    assert "albert.pooler.bias" in source.notes[1].text
 
 
 def test_fracast_directory_is_not_of_transformers(packaged: Callable[[str, str], Path]) -> None:
