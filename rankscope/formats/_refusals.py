@@ -162,7 +162,8 @@ def refuse(path: Path, name: str, kind: Kind) -> LoadError:
     facts = [("size", size(path.stat().st_size))] if path.is_file() else []
     if path.suffix == ".safetensors" and kind in {Kind.TEXT, Kind.UNKNOWN}:
         why = "it does not start with the length of a header and '{'"
-        return LoadError("RS313", f"{name} was not loaded: its safetensors header is damaged; {why}", details=facts)
+        headline = f"{name} was not loaded: its safetensors header is damaged; {why}"
+        return LoadError("RS313", headline, details=facts, remedies=[AGAIN])
     refusal = _REFUSALS[kind]
     remedies = _by_path(path, kind) or refusal.remedies
     if kind is Kind.TRUNCATED_ZIP:

@@ -73,7 +73,8 @@ def format_of(path: Path) -> Kind:
     if not path.exists():
         raise LoadError("RS310", f"{path} was not loaded: no such file")
     if not path.is_file():
-        raise LoadError("RS311", f"{path} was not loaded: it is no regular file (a pipe or a device)")
+        whole = [("Copy what comes from it into a file first", f"cat {path} > model.pt")]
+        raise LoadError("RS311", f"{path} was not loaded: it is no regular file (a pipe or a device)", remedies=whole)
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)

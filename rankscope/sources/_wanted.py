@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rankscope.errors import LoadError
 from rankscope.formats import SAVE_WEIGHTS, Kind
+from rankscope.formats._stock_names import harmful, is_users
 from rankscope.records import display_name
 from rankscope.sources._trust import command
 
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from rankscope.sources import LoadOptions
 
 _LISTED = 8
-# Nothing that a model is made of lies here: a file that names it wants to act on the machine.
-_HARMFUL = frozenset(
-    {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "pty", "runpy", "importlib", "webbrowser"}
-)
-_HARMFUL_BUILTINS = frozenset({"exec", "eval", "compile", "open", "__import__", "input", "breakpoint"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +56,20 @@ def asks_for_code(
         details.append(("allowed", f"{wants.allowed} more by --allow"))
     if kind is Kind.TORCH_LEGACY:
         details.append(("why", "of the old format, state dicts alone are read, and --allow does not reach it"))
-    harmful = sorted(filter(_is_harmful, wants.names))
-    if harmful:
-        details.append(("beware", f"no model needs {listed(harmful)}: the file may be made to do harm"))
+    bad = harmful(wants.names)
+    if bad:
+        details.append(("beware", f"no model needs {listed(bad)}: the file may be made to do harm"))
     return LoadError(
         "RS301",
         f"{name} was not loaded: it asks to import code",
         details=details,
-        remedies=[SAVE_WEIGHTS] if harmful else _ways(wants, kind, command(name, options), options),
+        remedies=[SAVE_WEIGHTS] if bad else _ways(wants, kind, command(name, options), options),
     )
 
 
 def _ways(wants: Wants, kind: Kind, typed: str, options: LoadOptions | None) -> list[tuple[str, str]]:
     """The ways to the model of a file that asks for code, the safest first."""
-    users = sorted(filter(_is_users, wants.names))
+    users = sorted(filter(is_users, wants.names))
     remedies = []
     if users and len(users) == len(wants.names) and kind is not Kind.TORCH_LEGACY:
         fresh = sorted({_pattern(user) for user in users})
@@ -109,7 +104,7 @@ def _factory(users: list[str], root: str | None, options: LoadOptions | None) ->
     """How the class is given with the weights: that of ``--arch``, the outermost, the only one, or a choice."""
     if options is not None and options.arch:
         return f"rankscope probe weights.pt --arch {options.arch}"
-    targets = [_target(root)] if root and _is_users(root) else [_target(user) for user in users]
+    targets = [_target(root)] if root and is_users(root) else [_target(user) for user in users]
     if len(targets) < 2:
         return f"rankscope probe {targets[0] if targets else 'yourmodule:Net'} --weights weights.pt"
     return f"rankscope probe MODULE:CLASS --weights weights.pt, with one of {listed(targets)}"
@@ -128,17 +123,3 @@ def _pattern(name: str) -> str:
 def _same_package(pattern: str, users: list[str]) -> bool:
     """Whether a pattern is about a package that a wider one is proposed for."""
     return pattern.partition(".")[0] in {user.partition(".")[0] for user in users}
-
-
-def _is_harmful(name: str) -> bool:
-    module, _, last = name.rpartition(".")
-    return module.partition(".")[0] in _HARMFUL or (module == "builtins" and last in _HARMFUL_BUILTINS)
-
-
-def _is_users(name: str) -> bool:
-    """Whether a name may be a class of the user's own, going by its module and its spelling."""
-    module, _, last = name.rpartition(".")
-    top = module.partition(".")[0]
-    foreign = {*sys.stdlib_module_names, *sys.builtin_module_names, "numpy", "torch"} - {"__main__"}
-    parts = [*module.split("."), last]
-    return top not in foreign and last[:1].isupper() and all(part.isidentifier() for part in parts)

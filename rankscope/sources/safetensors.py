@@ -42,6 +42,7 @@ def open_safetensors(spec: str, options: LoadOptions) -> Source:
             "RS313",
             f"{spec} was not loaded: its header names an architecture that the zoo cannot build",
             details=[("header", display_name(str(header))), ("why", error.headline)],
+            remedies=[("Say which class takes its weights", f"rankscope probe {spec} --arch yourmodule:Net")],
         ) from error
 
 
