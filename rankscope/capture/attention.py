@@ -102,7 +102,7 @@ class _Finder:
             self.found.no_values[layer.stack, layer.index] = untold or why
 
     def _kind(self, block: Call, site: Attending) -> Kind:
-        """Self or cross; `mixed`: a sum with earlier values; `first`: earlier values, `shared`: earlier keys as well."""
+        """Self or cross; `mixed`: a sum with earlier values; `first`: earlier values, `shared`: keys as well."""
         stream = streams(block, self.trace.sums)
         born = block.born if self.nested else stream.bit_length()
         values, keys = self.trace.roots(site.near, born), self.trace.roots(site.keys, born)

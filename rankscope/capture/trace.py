@@ -73,6 +73,7 @@ class Trace(TorchFunctionMode):
         self._origin_calls: list[Call | None] = []
         self._made: list[int] = []  # for each origin those near the operands that it was made of
         self._foreign = 0  # origins that no watched operation made
+        self._mixed = 0  # origins near the own terms of mixed values
         self.valued = 0  # origins near the values of any attention call so far, and sums of such values
         self._counts: dict[int, int] = {}
         self.declared: tuple[torch.Size, bool] | None = None
@@ -175,7 +176,7 @@ class Trace(TorchFunctionMode):
             found.scaled = Term(where, hit, number)
             found.gained = has_parameter(args) or any(flow.learned for _, flow in operands)
         elif name in SUMS and len(operands) > 1:
-            found.own = self._own(where, hit, operands)
+            found.own = self._own(name, where, hit, operands)
             site = Site(where, hit, self._stack[-1], name)
             if branch := candidate(site, args, kwargs, self.flow):
                 site.origin_call = self._origin_calls[branch.near.bit_length() - 1] if branch.near else site.call
@@ -188,17 +189,18 @@ class Trace(TorchFunctionMode):
         site.near, site.shape = flow.near, tuple(tensor.shape)
         site.keys = operands[1][1].near if site.operation in WHOLE_ATTENTION else operands[0][1].weights
         site.own, site.repeated = flow.own, flow.repeated
-        self.valued |= flow.near | flow.single
+        self.valued |= flow.near | flow.single | self._mixed
         self.attention.append(site)
 
-    def _own(self, where: Steps, hit: int, operands: Operands) -> Term | None:
+    def _own(self, name: str, where: Steps, hit: int, operands: Operands) -> Term | None:
         """In a sum of values with those of an earlier layer, the layer's own term before it was scaled."""
-        own = [k for k, (_, flow) in enumerate(operands) if not flow.near & self.valued]
         largest = max(tensor.numel() for tensor, _ in operands)
-        own = [k for k in own if operands[k][0].numel() == largest]
-        if len(own) != 1 or len(own) == len(operands):
-            return None
+        foreign = [bool(flow.near & self.valued) for _, flow in operands]
+        own = [k for k, (tensor, _) in enumerate(operands) if not foreign[k] and tensor.numel() == largest]
+        if not any(foreign) or not own or (own[0] and len(own) > 1 and "addcmul" in name):
+            return None  # of a product it cannot be told which factor is the value
         flow = operands[own[0]][1]
+        self._mixed |= flow.near
         return flow.own or flow.scaled or Term(where, hit, own[0])
 
     def _propagate(
