@@ -41,6 +41,7 @@ def loaded(*arguments: str) -> set[str]:
         ["-m", "rankscope", "explain", "effective_rank_unit"],
         ["-m", "rankscope", "explain", "RS301"],
         ["-m", "rankscope", "explain"],
+        ["-m", "rankscope", "report", "--help"],
         ["-m", "rankscope", "zoo"],
     ],
     ids=" ".join,

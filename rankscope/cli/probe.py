@@ -44,18 +44,17 @@ could be had.
 @click.pass_context
 def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     """Measure, write the outputs, show the table."""
-    from rankscope.renderers import RENDERERS, check, save
+    from rankscope.renderers import check, save_all, screen_for
 
     terminal = ctx.ensure_object(Terminal)
     form, wide = ctx.params["form"], ctx.params["wide"]
     outputs = [Path.cwd() / path for path in ctx.params["outputs"]]  # a model's code may change the directory
-    screen = RENDERERS[form or "table"]
+    screen = screen_for(form, outputs)
     check(outputs, form)
     aliases = _options.read_config(ctx).models
     report = _measure(ctx, terminal, model, aliases)
     text = screen.text(report, terminal.style(wide))
-    for path in outputs:
-        save(report, path, wide, form)
+    save_all(report, outputs, wide, form)
     terminal.result(text)
     _insist(report)
 

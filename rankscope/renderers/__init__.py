@@ -1,15 +1,16 @@
-"""Renderers: a report turned into text, one file a format. Each only writes to a stream.
+"""Renderers: reports turned into text, one file a format. Each only writes to a stream.
 
 A module of this folder registers its format with `renderer`; `save` and `load` are the doors for files.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rankscope.errors import CannotMeasure, UsageError
 from rankscope.files import check_writable, write_whole
@@ -17,7 +18,7 @@ from rankscope.records import Report
 from rankscope.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,54 +39,126 @@ class Style:
 
 
 class Write(Protocol):
-    """Writes a report to a stream."""
+    """Writes reports to a stream, which takes bytes where the format is binary."""
 
-    def __call__(self, report: Report, stream: TextIO, style: Style) -> None:
-        """Write the whole report; nothing else is touched."""
+    def __call__(self, reports: Sequence[Report], stream: Any, style: Style, /) -> None:
+        """Write all of them; nothing else is touched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """An output format: the suffixes of its files and the function that writes it."""
+    """An output format.
+
+    `suffixes` are those of its files, `write` the function that writes it. A `binary` one is for files alone.
+    `needs` is a module that it takes, and `extra` what installs that.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     write: Write
+    binary: bool = False
+    needs: str | None = None
+    extra: str | None = None
 
-    def text(self, report: Report, style: Style | None = None) -> str:
-        """The report in this format.
+    def content(self, reports: Report | Sequence[Report], style: Style | None = None) -> str | bytes:
+        """Reports in this format.
 
         Args:
-            report: any report.
+            reports: one, or several: rows are joined, pages follow each other, and a format of one report refuses.
+            style: what the reader can show.
+
+        Returns:
+            The whole content of a file.
+        """
+        self.check()
+        stream: Any = io.BytesIO() if self.binary else io.StringIO()
+        self.write([reports] if isinstance(reports, Report) else reports, stream, style or Style())
+        content: str | bytes = stream.getvalue()
+        return content
+
+    def text(self, reports: Report | Sequence[Report], style: Style | None = None) -> str:
+        """Reports in this format, for the screen.
+
+        Args:
+            reports: as `content` takes them.
             style: what the reader can show.
 
         Returns:
             The whole text.
+
+        Raises:
+            UsageError: the format is binary.
         """
-        stream = io.StringIO()
-        self.write(report, stream, style or Style())
-        return stream.getvalue()
+        content = self.content(reports, style)
+        if isinstance(content, bytes):
+            headline = f"{self.name} was not written: it is no text, and the screen would not show it"
+            raise UsageError("RS607", headline, remedies=[("Write it to a file", f"-o report{self.suffixes[0]}")])
+        return content
+
+    def check(self) -> None:
+        """Make sure that the format can be written here.
+
+        Raises:
+            UsageError: a package is missing.
+        """
+        if self.needs is None:
+            return
+        try:
+            importlib.import_module(self.needs)
+        except ImportError as error:
+            package = self.needs.partition(".")[0]
+            raise UsageError(
+                "RS606",
+                f"{self.name} was not written: it needs {package}, which is not installed here",
+                remedies=[
+                    ("Install it", f"python -m pip install 'rankscope[{self.extra}]'"),
+                    ("Without it", "-o FILE.csv"),
+                ],
+            ) from error
 
 
 RENDERERS: Registry[Renderer] = Registry("output format", "rankscope.renderers")
 
 
-def renderer(name: str, *suffixes: str) -> Callable[[Write], Write]:
+def renderer(
+    name: str, *suffixes: str, binary: bool = False, needs: str | None = None, extra: str | None = None
+) -> Callable[[Write], Write]:
     """Decorator: register a function as the writer of a format.
 
     Args:
         name: what `--format` calls it.
         suffixes: the suffixes of its files, such as ``".json"``.
+        binary: whether it writes bytes.
+        needs: a module that is not among the requirements of rankscope.
+        extra: the extra of rankscope that installs it.
 
     Returns:
         The decorator; the function stays as it is.
     """
 
     def register(write: Write) -> Write:
-        RENDERERS.add(name, Renderer(name, suffixes, write))
+        RENDERERS.add(name, Renderer(name, suffixes, write, binary, needs, extra))
         return write
 
     return register
+
+
+def screen_for(name: str | None, outputs: Sequence[Path]) -> Renderer:
+    """The renderer of the screen: the named one, or the table where that one is for files and there are some.
+
+    Args:
+        name: what `--format` says.
+        outputs: the files that will be written.
+
+    Returns:
+        A renderer of text.
+    """
+    entry = RENDERERS[name or "table"]
+    if not entry.binary:
+        return entry
+    if not outputs:
+        entry.text(())
+    return RENDERERS["table"]
 
 
 def renderer_for(path: Path, name: str | None = None) -> Renderer:
@@ -99,8 +172,11 @@ def renderer_for(path: Path, name: str | None = None) -> Renderer:
         The renderer.
 
     Raises:
-        UsageError: the suffix names no format, and no name is given.
+        UsageError: it is a folder, or the suffix names no format, and no name is given.
     """
+    if path.is_dir():
+        inside = ("Name a file in it", f"-o {path / 'report.json'}")
+        raise UsageError("RS601", f"{path} cannot be written: it is a folder", remedies=[inside])
     for entry in RENDERERS.values():
         if path.suffix.lower() in entry.suffixes:
             return entry
@@ -119,20 +195,36 @@ def check(outputs: Iterable[Path], name: str | None = None) -> None:
         name: the format for files whose suffix says nothing.
     """
     for path in outputs:
-        renderer_for(path, name)
+        renderer_for(path, name).check()
         check_writable(path)
 
 
-def save(report: Report, path: Path, wide: bool = False, name: str | None = None) -> None:
-    """Write a report to a file; it appears whole or not at all.
+def save(reports: Report | Sequence[Report], path: Path, wide: bool = False, name: str | None = None) -> None:
+    """Write a report, or several, to a file; it appears whole or not at all.
 
     Args:
-        report: any report.
+        reports: as `Renderer.content` takes them.
         path: the file; its suffix chooses the format.
         wide: CSV with measures as columns.
         name: the format for a file whose suffix says nothing.
     """
-    write_whole(path, renderer_for(path, name).text(report, Style(wide=wide)))
+    save_all(reports, [path], wide, name)
+
+
+def save_all(
+    reports: Report | Sequence[Report], outputs: Iterable[Path], wide: bool = False, name: str | None = None
+) -> None:
+    """Write several files; none is touched where one of them cannot be made.
+
+    Args:
+        reports: as `Renderer.content` takes them.
+        outputs: the files; the suffix of each chooses its format.
+        wide: CSV with measures as columns.
+        name: the format for files whose suffix says nothing.
+    """
+    style = Style(wide=wide)
+    for path, content in [(path, renderer_for(path, name).content(reports, style)) for path in outputs]:
+        write_whole(path, content)
 
 
 def load(path: str | Path) -> Report:

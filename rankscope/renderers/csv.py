@@ -8,16 +8,16 @@ control characters become U+FFFD. The JSON report keeps the names as they are.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 from typing import TYPE_CHECKING, TextIO
 
-from rankscope.records import Row, display_name
+from rankscope.records import display_name
 from rankscope.renderers import Style, renderer
+from rankscope.renderers._rows import COLUMNS, FRONT, front, lines
 from rankscope.table import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rankscope.records import Report
 
@@ -35,33 +35,34 @@ def _cell(value: object) -> object:
 
 
 @renderer("csv", ".csv")
-def write(report: Report, stream: TextIO, style: Style) -> None:
-    """Write the rows.
+def write(reports: Sequence[Report], stream: TextIO, style: Style) -> None:
+    """Write the rows; those of several reports follow each other, with the model of each and when it was made in front.
 
     Args:
-        report: any report; `samples` are left out.
+        reports: any reports; `samples` are left out.
         stream: where to.
         style: with `wide` a line is a layer, and a measure is a column.
     """
     out = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    lines = _wide(report) if style.wide else _long(report)
-    out.writerows([_cell(value) for value in line] for line in lines)
+    lines = _wide(reports) if style.wide else _long(reports)
+    skip = 0 if len(reports) > 1 else len(FRONT)
+    out.writerows([_cell(value) for value in line[skip:]] for line in lines)
 
 
-def _long(report: Report) -> Iterator[list[object]]:
+def _long(reports: Sequence[Report]) -> Iterator[list[object]]:
     """The heading, then every row."""
-    names = [field.name for field in dataclasses.fields(Row) if field.name != "samples"]
-    yield list(names)
-    for row in report.rows:
-        yield [getattr(row, name) for name in names]
+    yield list(COLUMNS)
+    for line in lines(reports):
+        yield [line[name] for name in COLUMNS]
 
 
-def _wide(report: Report) -> Iterator[list[object]]:
-    """The heading, then every layer; stacks share the columns, in the order of first appearance."""
-    found = tables(report)
-    labels = list(dict.fromkeys(column.label for table in found for column in table.columns))
-    yield ["stack", "layer_index", "layer", *labels]
-    for table in found:
+def _wide(reports: Sequence[Report]) -> Iterator[list[object]]:
+    """The heading, then every layer; all stacks share the columns, in the order of first appearance."""
+    found = [(front(report), table) for report in reports for table in tables(report)]
+    labels = list(dict.fromkeys(column.label for _, table in found for column in table.columns))
+    yield [*FRONT, "stack", "layer_index", "layer", *labels]
+    for before, table in found:
         values = {column.label: column.values for column in table.columns}
         for i, (k, name) in enumerate(zip(table.index, table.names, strict=True)):
-            yield [table.stack, k, name, *(values[label][i] if label in values else None for label in labels)]
+            numbers = (values[label][i] if label in values else None for label in labels)
+            yield [*before.values(), table.stack, k, name, *numbers]

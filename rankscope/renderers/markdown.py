@@ -41,20 +41,25 @@ def _line(parts: Sequence[str]) -> str:
 
 
 @renderer("md", ".md", ".markdown")
-def write(report: Report, stream: TextIO, style: Style) -> None:
-    """Write the report as GitHub-flavoured Markdown.
+def write(reports: Sequence[Report], stream: TextIO, style: Style) -> None:
+    """Write reports as GitHub-flavoured Markdown, one section after the other.
 
     Args:
-        report: any report.
+        reports: any reports.
         stream: where to.
         style: without `unicode` the curves are ASCII.
     """
+    stream.write("\n".join(_report(report, style) for report in reports))
+
+
+def _report(report: Report, style: Style) -> str:
+    """One report."""
     lines = ["## rankscope", "", *(f"- **{label}**: {_text(text)}" for label, text in facts(report))]
     for table in tables(report):
         lines += ["", *_stack(report, table, style)]
     lines += ["", f"**layers**: {_text(coverage(report))}"]
     lines += [f"\n**{_text(plain(note.code))}**: {_text(plain(note.text))}" for note in report.notes]
-    stream.write("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _stack(report: Report, table: Table, style: Style) -> list[str]:

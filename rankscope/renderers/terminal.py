@@ -28,6 +28,8 @@ from rankscope.renderers._screen import Screen, plain
 from rankscope.table import ends, sparkline, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rankscope.records import Report
     from rankscope.table import Column, Table
 
@@ -36,21 +38,25 @@ _CURVE = 24  # a curve is given this many characters before anything else
 
 
 @renderer("table", ".txt")
-def write(report: Report, stream: TextIO, style: Style) -> None:
-    """Write the tables of a report for a screen of `style.columns`.
+def write(reports: Sequence[Report], stream: TextIO, style: Style) -> None:
+    """Write the tables of reports for a screen of `style.columns`, one report after the other.
 
     Args:
-        report: any report.
+        reports: any reports.
         stream: where to.
         style: what the screen can show.
     """
     screen = Screen(style)
-    screen.pairs(facts(report))
-    for table in tables(report):
+    for number, report in enumerate(reports):
+        if number:
+            screen.line()
+            screen.line(("─" if style.unicode else "-") * screen.width, "dim")
+        screen.pairs(facts(report))
+        for table in tables(report):
+            screen.line()
+            _stack(screen, report, table)
         screen.line()
-        _stack(screen, report, table)
-    screen.line()
-    _end(screen, report)
+        _end(screen, report)
     stream.write(screen.text())
 
 

@@ -148,7 +148,7 @@ def test_format_json_prints_json_alone(calls: Calls, capsys: pytest.CaptureFixtu
         (["-o", "r.xlsx"], "RS604"),
         (["-o", "-", "--format", "json"], "RS102"),
         (["-o", "none/r.json"], "RS601"),
-        (["-o", "."], "RS604"),
+        (["-o", "."], "RS601"),
         (["--format", "jsn"], "RS101"),
         (["--measures", "mu,mu_baar"], "RS101"),
         (["--config", "none.toml"], "RS104"),

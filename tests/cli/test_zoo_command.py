@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
-
-import pytest
+from typing import TYPE_CHECKING
 
 import rankscope
 from rankscope.cli import main
 from rankscope.sources import demo
 from rankscope.zoo import ARCHITECTURES
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_all_architectures_and_demos_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,42 @@
+"""`rankscope report REPORT…`: saved reports again, in any format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rankscope.cli import _options
+from rankscope.cli._command import Command
+from rankscope.cli._terminal import Terminal
+
+_HELP = """Render saved reports again.
+
+\b
+rankscope report report.json
+rankscope report report.json -o report.md -o report.csv
+rankscope report runs/*.json -o all.parquet
+rankscope report runs/*.json --format jsonl
+
+REPORT is what `rankscope probe MODEL -o FILE.json` wrote. Several reports are shown one after the other; in csv, jsonl
+and parquet their rows follow each other, each with its model and the time its report was made.
+"""
+
+
+@click.command("report", cls=Command, group="look", help=_HELP, short_help="Render saved reports again.")
+@click.argument("reports", metavar="REPORT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_options.output
+@click.pass_context
+def command(ctx: click.Context, /, reports: tuple[Path, ...], **_: Any) -> None:
+    """Read, write the outputs, show."""
+    from rankscope.renderers import check, load, save_all, screen_for
+
+    terminal = ctx.ensure_object(Terminal)
+    form, wide, outputs = ctx.params["form"], ctx.params["wide"], ctx.params["outputs"]
+    screen = screen_for(form, outputs)
+    check(outputs, form)
+    found = [load(path) for path in reports]
+    text = screen.text(found, terminal.style(wide))
+    save_all(found, outputs, wide, form)
+    terminal.result(text)
