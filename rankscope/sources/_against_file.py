@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import safe_open
 
+from rankscope.records import Note
+from rankscope.sources._weights import listed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -44,6 +47,19 @@ class Comparison:
     def total(self) -> int:
         """How many tensors the model has."""
         return self.checked + len(self.differing) + len(self.elsewhere)
+
+    def note(self) -> Note:
+        """How many tensors were compared, and what could not be.
+
+        Returns:
+            The note for the report.
+        """
+        text = f"{self.checked} of {self.total} tensors checked against the file"
+        if self.renamed:
+            text += f", {self.renamed} of them under other names"
+        if self.elsewhere:
+            text += f"; {len(self.elsewhere)} have no counterpart in it: {listed(self.elsewhere)}"
+        return Note("RS377", text)
 
 
 def remember(state: State) -> dict[str, Part]:

@@ -177,12 +177,7 @@ def _checked(found: Comparison, spec: str) -> Note:
                 ("Or give the class and its weights", "rankscope probe yourmodule:Net --weights model.safetensors"),
             ],
         )
-    text = f"{found.checked} of {found.total} tensors checked against the file"
-    if found.renamed:
-        text += f", {found.renamed} of them under other names"
-    if found.elsewhere:
-        text += f"; {len(found.elsewhere)} have no counterpart in it: {listed(found.elsewhere)}"
-    return Note("RS377", text)
+    return found.note()
 
 
 def _check_loaded(info: dict[str, Any], spec: str, kind: str) -> None:
