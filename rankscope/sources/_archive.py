@@ -6,7 +6,7 @@ import zipfile
 from typing import TYPE_CHECKING, BinaryIO
 
 from rankscope.errors import LoadError
-from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, format_of, size
+from rankscope.formats import AGAIN, SAVE_WEIGHTS, Kind, format_of, refuse, size
 from rankscope.records import Note, display_name
 
 if TYPE_CHECKING:
@@ -50,9 +50,17 @@ def verify(path: Path, name: str) -> Note:
 
     Returns:
         The note that says how much was checked.
+
+    Raises:
+        LoadError: a byte does not agree, or the file is no whole archive.
     """
     files = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
-    archives = [part for part in files if format_of(part) in _ARCHIVES]
+    kinds = {part: format_of(part) for part in files}
+    for part, kind in kinds.items():
+        if kind in {Kind.DAMAGED_ZIP, Kind.TRUNCATED_ZIP}:
+            error = refuse(part, name, kind)
+            raise error
+    archives = [part for part, kind in kinds.items() if kind in _ARCHIVES]
     entries = sum(_verify(part, name) for part in archives)
     if archives:
         return Note("RS348", f"{path.name} was verified: its {entries} entries agree with their checksums")

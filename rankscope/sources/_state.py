@@ -114,7 +114,8 @@ def _inside(content: Mapping[Any, Any], path: tuple[str, ...] = ()) -> dict[tupl
             found[*path, key] = value
         elif isinstance(value, Mapping) and key in _NESTED and len(path) < _DEPTH:
             found |= _inside(value, (*path, key))
-    return {path: value for path, value in found.items() if value is next(v for v in found.values() if v is value)}
+    first = {id(value): path for path, value in reversed(found.items())}  # one thing may lie under two names
+    return {path: value for path, value in found.items() if first[id(value)] == path}
 
 
 def _several(found: Mapping[tuple[str, ...], State | nn.Module], name: str) -> LoadError:

@@ -46,8 +46,8 @@ def read_state(path: Path, name: str, options: LoadOptions) -> tuple[State, tupl
         Names to tensors, and what to know of how they were read.
     """
     content, notes = read(path, name, Kind.LIGHTNING, options)
-    state, _ = state_dict(_weights(content), name)
-    return state, notes
+    state, more = state_dict(_weights(content), name)
+    return state, (*notes, *more)
 
 
 def _weights(content: Any) -> Any:
