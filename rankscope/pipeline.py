@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -20,7 +22,7 @@ from rankscope.capture.session import call, undisturbed
 from rankscope.capture.slicing import first_sequences
 from rankscope.capture.trace import Trace, trace
 from rankscope.depth import verdicts
-from rankscope.errors import CaptureError, InputError, UsageError
+from rankscope.errors import CaptureError, InputError, RankscopeError, UsageError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.measures import resolve
 from rankscope.notes import common_direction, dominance, kept_apart
@@ -35,7 +37,7 @@ from rankscope.spectra.engine import Method
 from rankscope.user_code import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
@@ -55,6 +57,10 @@ class MeasureOptions:
     loss: str | Loss = "auto"
     grad_tokens: int = 1024
     spectra: str = "auto"
+
+
+_KINDS: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
+_KNOWN = {field.name for kind in _KINDS for field in fields(kind)}
 
 
 def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> Report:
@@ -79,10 +85,23 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
         ['layers.0.input', 'layers.0', 'layers.1', 'layers.2']
     """
     inputs, load, gathering, measuring = read_options(inputs, options)
-    with ALONE:
+    with ALONE, _named_as_arguments():
         source = open_model(model, load)
         found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
         return measure(source, found, measuring)
+
+
+@contextlib.contextmanager
+def _named_as_arguments() -> Iterator[None]:
+    """Errors speak of flags; a note beside the error names them as the keyword arguments that they are in Python."""
+    try:
+        yield
+    except RankscopeError as error:
+        flags = (flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]+)", str(error)))
+        names = dict.fromkeys(flag for flag in flags if flag in _KNOWN)
+        if names:
+            error.add_note("In Python: " + ", ".join(f"{name}=…" for name in names))
+        raise
 
 
 def read_options(inputs: Any, options: dict[str, Any]) -> tuple[Any, LoadOptions, InputOptions, MeasureOptions]:
@@ -102,11 +121,9 @@ def read_options(inputs: Any, options: dict[str, Any]) -> tuple[Any, LoadOptions
         options, inputs = {**options, "input": Path(inputs)}, None
     elif isinstance(inputs, str) or (callable(inputs) and not hasattr(inputs, "__iter__")):
         options, inputs = {**options, "inputs": inputs}, None
-    kinds: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
-    known = {field.name for kind in kinds for field in fields(kind)}
     for name in options:
-        if name not in known:
-            error = unknown_name("option", name, sorted(known))
+        if name not in _KNOWN:
+            error = unknown_name("option", name, sorted(_KNOWN))
             raise error
     for name in ("layers", "skip_layers", "random"):
         if isinstance(options.get(name), str):
@@ -117,7 +134,7 @@ def read_options(inputs: Any, options: dict[str, Any]) -> tuple[Any, LoadOptions
         if isinstance(options.get(name), torch.device | torch.dtype):
             options[name] = str(options[name]).removeprefix("torch.")
     load, gathering, measuring = (
-        kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options}) for kind in kinds
+        kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options}) for kind in _KINDS
     )
     return inputs, load, gathering, measuring
 
