@@ -58,7 +58,7 @@ def reduce_values(
     requests = []
     for request in collection.at("value"):
         if reason := _mismatch(request, found):
-            collection.fail([request], layer, "undefined", reason)
+            collection.fail([request], layer, "undefined", reason, heads=range(heads))
         else:
             requests.append(request)
     names = {"value" if need == "values_spectrum" else need for request in requests for need in request.measure.needs}

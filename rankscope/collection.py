@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ from rankscope.cells import Cell, Sample, sample
 from rankscope.measures import evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rankscope.groups import Group
     from rankscope.measures import Request
@@ -34,6 +35,7 @@ class Collection:
         for request in requests:
             self._requests.setdefault(request.measure.site, []).append(request)
         self.cells: dict[tuple[Any, ...], Cell] = {}
+        self._failures: dict[tuple[Any, ...], tuple[Status, str]] = {}
 
     def at(self, site: Site) -> list[Request]:
         """The requests of a site."""
@@ -41,11 +43,20 @@ class Collection:
 
     def rows(self) -> tuple[Row, ...]:
         """The rows of all cells that hold one number a sequence, in the order in which places were seen."""
-        return tuple(cell.row() for cell in self.cells.values() if not cell.request.measure.vector)
+        return tuple(cell.row() for cell in self._shown() if not cell.request.measure.vector)
 
     def vectors(self) -> tuple[Vector, ...]:
         """The others: several numbers a sequence."""
-        return tuple(cell.vector() for cell in self.cells.values() if cell.request.measure.vector)
+        return tuple(cell.vector() for cell in self._shown() if cell.request.measure.vector)
+
+    def _shown(self) -> Iterator[Cell]:
+        """The cells that make a row: a failure of heads whose number is unknown stands for all heads, unless told."""
+        seen = {key[:4] for key, cell in self.cells.items() if cell.head is not None}
+        for key, cell in self.cells.items():
+            together = replace(cell.request, per_head=False)
+            told = key[:4] in seen or together in self.at(together.measure.site)
+            if not cell.request.per_head or cell.head is not None or not told:
+                yield cell
 
     def cell(
         self,
@@ -56,8 +67,9 @@ class Collection:
         head: int | None = None,
     ) -> Cell:
         """The cell of a request at a place."""
-        key = (layer.stack, layer.index, request, parameter, head)
-        cell = self.cells.setdefault(key, Cell(request, layer, parameter, head=head))
+        place = (layer.stack, layer.index, request, parameter)
+        new = Cell(request, layer, parameter, head=head, failure=self._failures.get(place))
+        cell = self.cells.setdefault((*place, head), new)
         cell.dtype = cell.dtype or dtype
         return cell
 
@@ -68,13 +80,17 @@ class Collection:
         status: Status,
         reason: str,
         parameter: str | None = None,
+        heads: Sequence[int] = (),
     ) -> None:
-        """Say why requests could not be had at a layer, of all heads that were seen before."""
+        """Say why requests could not be had at a layer: of the heads given, and of all others before and after."""
         for request in requests:
             place = (layer.stack, layer.index, request, parameter)
-            seen = [cell for key, cell in self.cells.items() if key[:4] == place]
-            for cell in seen or [self.cell(request, layer, parameter)]:
-                cell.failure = (status, reason)
+            self._failures[place] = (status, reason)
+            for head in (heads if request.per_head else ()) or ONE:
+                self.cell(request, layer, parameter, head=head)
+            for key, cell in self.cells.items():
+                if key[:4] == place:
+                    cell.failure = (status, reason)
 
     def finite(
         self,

@@ -220,3 +220,33 @@ def test_no_depth_breaks_it_and_the_run_is_real(residuals: list[float]) -> None:
         assert start == 0 or residuals[start - 1] >= 0.05
     assert found.decay in {None, "none", "growing", "exponential", "doubly_exponential"}
     assert found.r2 is None or 0 <= found.r2 <= 1
+
+
+FEW = {"value": None, "min": None, "max": None, "status": "undefined", "reason": "fewer than 4 tokens"}
+
+
+def test_layers_at_the_end_with_too_few_tokens_are_not_judged() -> None:
+    rows = rows_of_depth([0.9, 0.5, 0.2, 0.01, 0.01])
+    pooled = [*rows[:3], replace(rows[3], **FEW), replace(rows[4], **FEW)]
+    found = judged(pooled)
+    assert (found.verdict, found.layer, found.worst_verdict) == ("thinning", "blocks.1", "thinning")
+    assert "judged up to blocks.1: the 2 layers after it have fewer than 4 tokens" in (found.reason or "")
+    assert judged([*rows[:4], replace(rows[4], **FEW)]).verdict == "collapsed"
+    healthy = rows_of_depth([0.9, 0.8, 0.7, 0.6])
+    found = judged([*healthy[:3], replace(healthy[3], **FEW)])
+    assert found.verdict == "healthy"
+    assert found.reason == (
+        "judged without mu_bar_unit and effective_rank_unit; "
+        "judged up to blocks.1: the last layer has fewer than 4 tokens"
+    )
+
+
+def test_only_too_few_tokens_at_the_end_are_passed_over() -> None:
+    rows = rows_of_depth([0.9, 0.5, 0.2])
+    zeros = {**FEW, "reason": "fewer than 4 non-zero tokens"}
+    some = {**FEW, "reason": "fewer than 4 tokens in 1 of 2 sequences; non-finite values in 1 of 2 sequences"}
+    for reason in (zeros, some, {**FEW, "reason": "non-finite values"}):
+        assert judged([*rows[:2], replace(rows[2], **reason)]).verdict == "undefined", reason
+    assert judged([replace(row, **FEW) for row in rows]).verdict == "undefined"
+    in_between = judged([rows[0], replace(rows[1], **FEW), rows[2]])
+    assert (in_between.verdict, in_between.reason and "judged up to" in in_between.reason) == ("thinning", False)

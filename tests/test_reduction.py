@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from rankscope.cells import MOST_SHAPES, _few_shapes
 from rankscope.collection import NOT_FINITE
 from rankscope.groups import groups
-from rankscope.measures import resolve
+from rankscope.measures import bounds_beside, resolve
 from rankscope.records import Layer
 from rankscope.reduction import Reduction
 
@@ -163,6 +164,23 @@ def test_a_gradient_whose_spectrum_fails_is_an_error_row_too(monkeypatch):
     reduction = Reduction(resolve(["grad_condition"]))
     reduction.weight_gradient(LAYER, "h.0.weight", torch.randn(4, 3), 8)
     assert {(row.status, row.value) for row in reduction.rows()} == {("error", None)}
+
+
+def test_what_stands_beside_many_lengths_is_near_that_of_each():
+    lengths = torch.arange(6, 46)
+    keep = torch.arange(46).expand(40, 46) < lengths.unsqueeze(1)
+    tokens = torch.randn(40, 46, 12, generator=torch.Generator().manual_seed(6))
+    names = ["effective_rank", "mu_bar"]
+    found = rows(names, tokens, keep)
+    each = [bounds_beside(resolve(["effective_rank"])[0], n, 12, torch.float32) for n in lengths.tolist()]
+    rank = found["effective_rank", "sequence"]
+    assert rank.ceiling == pytest.approx(np.mean([beside[0] for beside in each]), rel=0.01)
+    assert rank.reference == pytest.approx(np.mean([beside[1] for beside in each]), rel=0.01)
+    assert found["mu_bar", "sequence"].ceiling == 1
+    shapes = [(n, 12) for n in lengths.tolist()]
+    assert len(set(_few_shapes(shapes))) == MOST_SHAPES
+    assert len(_few_shapes(shapes)) == 40
+    assert _few_shapes(shapes[:16][::-1]) == shapes[:16], "few lengths are taken as they are"
 
 
 def test_the_dominant_token_is_named_by_its_place_in_the_padded_sequence():
