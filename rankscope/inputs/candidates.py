@@ -104,7 +104,7 @@ def _kind(module: nn.Module) -> tuple[str, int]:
         return "sequence", module.input_size
     if isinstance(module, nn.modules.conv._ConvNd):
         return f"grid{len(module.kernel_size)}", module.in_channels
-    return ("matrix", module.in_features) if isinstance(module, nn.Linear) else ("", 0)
+    return ("matrix", int(module.in_features)) if isinstance(module, nn.Linear) else ("", 0)  # some give a tensor
 
 
 def _of(kind: str, width: int, model: nn.Module, known: Parameters, lengths: tuple[int, ...]) -> Iterator[Candidate]:

@@ -24,6 +24,7 @@ Shape = tuple[int, ...]
 SIDES = (64, 32, 28, 224, 96, 48, 128, 256, 299, 384, 512)  # of an image; 64 leaves tokens after four halvings
 SECOND = 16_000  # samples of speech
 GRIDS = ("pixel_values", "pixel_values_videos", "input_values", "input_features")
+SPECIAL = 4  # ids at the start of a vocabulary that may stand for something else than text
 BYTES = 256  # ids that are drawn where a model names no vocabulary
 
 
@@ -84,6 +85,25 @@ def vocabulary(model: nn.Module, name: str) -> int | None:
         return None
     size = setting(getattr(model, "config", None), "vocab_size")
     return size if isinstance(size, int) else BYTES
+
+
+def first_id(model: nn.Module) -> int:
+    """The first id to draw: those up to the pad id are left out, where it is one of the first few.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The number after the pad id that the configuration names; 0 without one. Padding among real tokens would move
+        the positions of some models, and others warn of it.
+
+    Example:
+        >>> from torch import nn
+        >>> first_id(nn.Linear(2, 2))
+        0
+    """
+    pad = setting(getattr(model, "config", None), "pad_token_id")
+    return pad + 1 if isinstance(pad, int) and 0 <= pad < SPECIAL else 0
 
 
 def setting(config: Any, *names: str) -> Any:

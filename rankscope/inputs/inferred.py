@@ -13,7 +13,7 @@ from rankscope.errors import InputError
 from rankscope.inputs.arguments import Parameters, as_call, parameters
 from rankscope.inputs.batches import assemble
 from rankscope.inputs.candidates import TOKENS, Candidate, candidates
-from rankscope.inputs.configured import vocabulary
+from rankscope.inputs.configured import first_id, vocabulary
 from rankscope.inputs.dry_run import DryRun, dry_run
 from rankscope.inputs.mlp import rows_apart
 from rankscope.inputs.random import Spec, draw
@@ -75,7 +75,7 @@ def _attempt(
         return None, seen
     found = _ranged(model, candidate, seen)
     if found is not None and found != candidate:
-        seen = _run(model, known, found.specs)  # a model may treat ids 0 and 1 as padding
+        seen = _run(model, known, found.specs)  # the trial ids may mean something of their own
     return (found if seen.runs else None), seen
 
 
@@ -88,13 +88,18 @@ def _ranged(model: nn.Module, candidate: Candidate, seen: DryRun) -> Candidate |
     if first is None:
         return None
     rows = {name: own or first for name, own in known.items()}
-    specs = (replace(s, low=0, high=rows[s.name] - 1) if s.name in rows else s for s in candidate.specs)
+    low = first_id(model)
+    specs = (
+        replace(s, low=min(low, rows[s.name] - 1), high=rows[s.name] - 1) if s.name in rows else s
+        for s in candidate.specs
+    )
     return replace(candidate, specs=tuple(specs))
 
 
 def _run(model: nn.Module, known: Parameters, specs: tuple[Spec, ...]) -> DryRun:
-    """A dry run on few sequences, ids 0 and 1."""
-    closed = (replace(spec, low=0, high=1) if spec.whole and spec.low is None else spec for spec in specs)
+    """A dry run on few sequences, of the first two ids."""
+    low = first_id(model)
+    closed = (replace(spec, low=low, high=low + 1) if spec.whole and spec.low is None else spec for spec in specs)
     args, kwargs = as_call(_item(known, cast(draw(closed, seed=0), model_dtype(model))))
     return dry_run(model, args, kwargs, whole=True)
 

@@ -63,6 +63,7 @@ MODELS = {
     | {"max_length": 64, "num_mel_bins": 32},
 }
 IDS = "input_ids=8x128:int64:0..98"
+UNPADDED = "input_ids=8x128:int64:1..98"  # 0 is the pad id of these
 
 
 def build(name: str, **changes: object) -> torch.nn.Module:
@@ -75,19 +76,19 @@ def build(name: str, **changes: object) -> torch.nn.Module:
     ("name", "expected"),
     [
         ("GPT2", "input_ids=8x64:int64:0..98"),
-        ("Bert", "input_ids=8x40:int64:0..98"),
-        ("Roberta", "input_ids=8x64:int64:0..98"),
+        ("Bert", "input_ids=8x40:int64:1..98"),
+        ("Roberta", "input_ids=8x64:int64:2..98"),
         ("Llama", IDS),
         ("Mixtral", IDS),
-        ("Mamba", IDS),
-        ("T5", f"{IDS}, decoder_{IDS}"),
-        ("Bart", "input_ids=8x64:int64:0..98, decoder_input_ids=8x64:int64:0..98"),
+        ("Mamba", UNPADDED),
+        ("T5", f"{UNPADDED}, decoder_{UNPADDED}"),
+        ("Bart", "input_ids=8x64:int64:1..98, decoder_input_ids=8x64:int64:1..98"),
         ("ViT", "pixel_values=8x3x30x30"),
-        ("Whisper", "input_features=8x20x100, decoder_input_ids=8x128:int64:0..98"),
-        ("Speech2Text", f"input_features=8x512x20, decoder_{IDS}"),
+        ("Whisper", f"input_features=8x20x100, decoder_{UNPADDED}"),
+        ("Speech2Text", f"input_features=8x512x20, decoder_{UNPADDED}"),
         ("XLNet", IDS),  # transposed, before an embedding sees them
-        ("Longformer", IDS),  # padded, before an embedding sees them
-        ("Canine", "input_ids=8x128:int64:0..255"),  # characters, hashed
+        ("Longformer", "input_ids=8x128:int64:2..98"),  # padded, before an embedding sees them
+        ("Canine", "input_ids=8x128:int64:1..255"),  # characters, hashed
         (
             "TimeSeriesTransformer",
             (
@@ -115,7 +116,7 @@ def test_text_and_images_together() -> None:
     vision = MODELS["ViT"] | {"image_size": 32, "patch_size": 8}
     config = transformers.CLIPConfig(text_config=SIZE | {"max_position_embeddings": 77}, vision_config=vision)
     inputs = gather(source(transformers.CLIPModel(config)))
-    assert inputs.source == "inferred: pixel_values=8x3x32x32, input_ids=8x77:int64:0..98, seed 0"
+    assert inputs.source == "inferred: pixel_values=8x3x32x32, input_ids=8x77:int64:2..98, seed 0"
 
 
 def test_waves_of_sound_are_sequences_not_one_matrix() -> None:
@@ -159,3 +160,12 @@ def test_padding_without_its_mask_is_noted() -> None:
     ids[0, 5:] = 0
     inputs = from_python(source(build("Bert")), ids)
     assert [note.code for note in inputs.notes] == ["RS223"]
+
+
+def test_the_pad_id_is_not_drawn() -> None:
+    model = build("Bert", pad_token_id=3)
+    (batch,) = gather(source(model)).batches
+    assert int(batch.kwargs["input_ids"].min()) == 4
+    far = build("Bert", pad_token_id=98)  # at the end of the vocabulary: nothing before it is left out
+    (batch,) = gather(source(far)).batches
+    assert int(batch.kwargs["input_ids"].min()) == 0
