@@ -168,6 +168,11 @@ def tuple_bomb(folder: Path) -> Path:
     return torch_archive(folder / "model.pt", pickled[:2] + b"}" + pickled[2:] + b"K\x01s.")
 
 
+def deep_tuple(folder: Path) -> Path:
+    """A key whose hash recurses in C until the stack is used up."""
+    return torch_archive(folder / "model.pt", b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s.")
+
+
 def codec_bomb(folder: Path) -> Path:
     """Each `encode(…, "hex")` doubles the bytes."""
     start = b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x06\x00\x00\x00latin1\x86R"
@@ -441,6 +446,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "constructor called by another": (hidden_constructor, "RS315", r"calls torch\.nn\.modules\.linear\.Linear"),
     "zip bomb": (zip_bomb, "RS314", "unpacks to"),
     "tuple bomb": (tuple_bomb, "RS315", "would never end"),
+    "tuples nested deep": (deep_tuple, "RS315", "break Python"),
     "codec bomb": (codec_bomb, "RS315", "fill the memory"),
     "memory asked for": (
         lambda f: torch_archive(f / "m.pt", b"\x80\x02cbuiltins\nbytearray\nJ\x00\x00\x00\x70\x85R."),

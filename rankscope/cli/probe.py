@@ -29,8 +29,8 @@ rankscope probe hf:DIR --text sample.txt
 rankscope probe zoo:transformer,depth=12,norm=post
 
 MODEL is a file, a Hugging Face directory, module:factory, file.py:factory, zoo:NAME, the name of a demo checkpoint, or
-an alias from the configuration. Nothing in a file is run. The exit code is 0 whatever is found, and 3 where no number
-could be had.
+an alias from the configuration. Nothing in a file is run unless you --trust it. The exit code is 0 whatever is found,
+and 3 where no number could be had.
 """
 
 

@@ -85,8 +85,14 @@ def covered(wanted: Iterable[str], chosen: Iterable[Pattern]) -> dict[str, Patte
         >>> list(covered(["a.Net", "b.Net"], patterns(["a.*"])))
         ['a.Net']
     """
-    pairs = {name: next((p for p in chosen if fnmatch.fnmatchcase(name, p.glob)), None) for name in sorted(wanted)}
+    pairs = {name: next((p for p in chosen if _covers(p, name)), None) for name in sorted(wanted)}
     return {name: pattern for name, pattern in pairs.items() if pattern}
+
+
+def _covers(pattern: Pattern, name: str) -> bool:
+    """Whether a pattern means a name; one that is not dotted identifiers could name a file beside the model."""
+    parts = name.split(".")
+    return all(map(str.isidentifier, parts)) and "py" not in parts and fnmatch.fnmatchcase(name, pattern.glob)
 
 
 def resolve(names: dict[str, Pattern], file: str) -> dict[str, type]:

@@ -63,9 +63,11 @@ def verify(path: Path, name: str) -> Note:
     archives = [part for part, kind in kinds.items() if kind in _ARCHIVES]
     entries = sum(_verify(part, name) for part in archives)
     if archives:
-        return Note("RS348", f"{path.name} was verified: its {entries} entries agree with their checksums")
+        return Note(
+            "RS348", f"{display_name(path.name)} was verified: its {entries} entries agree with their checksums"
+        )
     what = "its files carry" if path.is_dir() else f"a {format_of(path)} carries"
-    return Note("RS348", f"{path.name} was not verified: {what} no checksum, so damage cannot be told")
+    return Note("RS348", f"{display_name(path.name)} was not verified: {what} no checksum, so damage cannot be told")
 
 
 def _verify(path: Path, name: str) -> int:

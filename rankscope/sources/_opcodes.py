@@ -15,6 +15,8 @@ from torch._utils import IMPORT_MAPPING, NAME_MAPPING
 
 # A tuple whose walk is this many times longer than the pickle is made to keep the machine busy: hashing walks it all.
 _SHARING = 1000
+# Python hashes a tuple by recursion, without a limit of its own; a deep one ends the process.
+_NESTING = 1000
 _FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 _FILLS = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"})
 _LITERALS = frozenset({"BINUNICODE", "SHORT_BINSTRING", "BININT", "BININT1", "BININT2", "LONG1"})
@@ -56,10 +58,11 @@ class _Object:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tuple:
-    """A tuple: its first items, and how many steps a walk over all of it takes."""
+    """A tuple: its first items, how many steps a walk over all of it takes, and how deep it nests."""
 
     items: tuple[Any, ...]
     walk: int
+    depth: int
 
 
 def scan(source: bytes | IO[bytes]) -> Scan:
@@ -148,9 +151,10 @@ def _persistent(key: Any) -> Any:
 
 def _tuple(items: list[Any], found: Scan, steps: int) -> _Tuple:
     walk = 1 + sum(item.walk if isinstance(item, _Tuple) else 1 for item in items)
-    if walk > _SHARING * max(steps, _SHARING):
-        found.harm = "it nests tuples so that walking over them would never end"
-    return _Tuple(tuple(items[:4]), walk)
+    depth = 1 + max((item.depth for item in items if isinstance(item, _Tuple)), default=0)
+    if walk > _SHARING * max(steps, _SHARING) or depth > _NESTING:
+        found.harm = "it nests tuples so that walking over them would never end, or break Python"
+    return _Tuple(tuple(items[:4]), walk, depth)
 
 
 def _call(by: str, arguments: Any, found: Scan) -> None:

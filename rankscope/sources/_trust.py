@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rankscope.errors import LoadError, UsageError
 from rankscope.formats import refuse, sha256
-from rankscope.records import Note
+from rankscope.records import Note, display_name
 from rankscope.sources._allow import patterns
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def trusted(path: Path, name: str, kind: Kind, options: LoadOptions) -> Note:
             details=[("trusted", options.trust_sha256), ("found", digest)],
             remedies=[("Find out why it changed, then trust it anew", f"--trust-sha256 {digest}")],
         )
-    return Note("RS346", f"{path.name} was trusted: loading it may have run code that it holds (sha256 {digest})")
+    return Note(
+        "RS346", f"{display_name(path.name)} was trusted: loading it may have run code that it holds (sha256 {digest})"
+    )
 
 
 def command(name: str, options: LoadOptions | None) -> str:

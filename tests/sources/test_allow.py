@@ -218,6 +218,19 @@ def test_hooks_inside_a_dataclass_are_found(save: Any) -> None:
     assert "carries hooks" in str(error_of(path, allow=("allowpkg.*",)))
 
 
+@pytest.mark.parametrize(
+    "name", ["allowpkg.x.py\nNet", "allowpkg\nx.py.Net", "allowpkg\nx.py:Net", "allowpkg./x.py\nNet", "allowpkg.\nx/y"]
+)
+def test_a_name_that_would_lead_to_a_file_beside_the_model(name: str, here: Path) -> None:
+    for stem in ("allowpkg.x.py", "x.py"):
+        (here / stem).write_text(
+            f"import os\nfrom torch import nn\nos.mkdir({str(here / hostile.CANARY)!r})\nNet = nn.ReLU"
+        )
+    path = hostile.torch_archive(here / "m.pt", f"\x80\x02c{name}\n)\x81}}b.".encode("latin1"))
+    assert error_of(path, allow=("allowpkg.*",)).code == "RS301"
+    assert not (here / hostile.CANARY).exists()
+
+
 def test_a_class_that_moved(here: Path, save: Any) -> None:
     path, _ = save(lambda m: m.Net())
     (here / "allowpkg" / "net.py").write_text("from torch import nn\nclass Nett(nn.Module): pass\n")
