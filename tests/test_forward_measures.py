@@ -155,6 +155,32 @@ def test_values_are_compared_before_and_after_the_mix():
     assert rows(plain, "value_delta")[0].value == 0
 
 
+class Grouped(nn.Module):
+    """Four heads of queries share two heads of keys and values."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.q, self.kv = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        h = self.norm(x)
+        k, v = (part.unflatten(-1, (2, -1)).transpose(1, 2) for part in self.kv(h).chunk(2, -1))
+        k, v = (t[:, :, None].expand(-1, -1, 2, -1, -1).reshape(len(x), 4, *t.shape[2:]) for t in (k, v))
+        q = self.q(h).unflatten(-1, (4, -1)).transpose(1, 2)
+        return x + F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_values_have_the_heads_of_keys_and_values_whatever_the_batch(batch):
+    torch.manual_seed(0)
+    model = Stack([Grouped(16) for _ in range(3)])
+    measures = ["head:value_drain", "value_spectrum", "head:attention_entropy"]
+    report = rankscope.probe(model, ids(batch, 9), measures=measures)
+    assert {row.head for row in report.rows if row.site == "value"} == {0, 1}
+    assert {row.head for row in report.rows if row.site == "attention"} == {0, 1, 2, 3}
+    assert {len(sample) for vector in report.spectra for sample in vector.samples} == {8}
+
+
 class Translator(nn.Module):
     """Encoder and decoder with padding of their own."""
 

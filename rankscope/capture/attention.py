@@ -175,17 +175,18 @@ def arrange_values(values: Tensor, repeated: torch.Size | None, where: Axes, tok
         values = values[:, :, :tokens]
     if values.ndim != 4 or values.shape[0] != where.batch or (tokens is not None and values.shape[2] != tokens):
         raise Unmeasurable(f"its values have shape {shape}: their tokens are not those of the block")
-    return _once(values, repeated) if repeated is not None and repeated[0] == values.shape[0] else values
+    return values if repeated is None else _once(values, repeated)
 
 
 def _once(values: Tensor, repeated: torch.Size) -> Tensor:
     """Key-value heads taken once: they were repeated one by one, or all of them in turn."""
+    batch, heads = values.shape[:2]  # the shape is that of the trace, of which only the heads hold for every batch
     if len(repeated) == 4 and repeated[1] == 1:
         return values[:, :1]
-    if len(repeated) == 5 and repeated[2] == 1:
-        return values.reshape(*repeated[:2], -1, *values.shape[2:])[:, :, 0]
-    if len(repeated) == 5 and repeated[1] == 1:
-        return values.reshape(repeated[0], -1, repeated[2], *values.shape[2:])[:, 0]
+    if len(repeated) == 5 and repeated[2] == 1 and heads % repeated[1] == 0:
+        return values.reshape(batch, repeated[1], -1, *values.shape[2:])[:, :, 0]
+    if len(repeated) == 5 and repeated[1] == 1 and heads % repeated[2] == 0:
+        return values.reshape(batch, -1, repeated[2], *values.shape[2:])[:, 0]
     return values
 
 
