@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
+COMPLETE = "_RANKSCOPE_COMPLETE"  # the shell sets it when it asks what may come next
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str], terminal: Terminal) -> int:
     """Run the command; every end but that of the standard output becomes an exit code."""
     commands = Commands("rankscope")
+    if asked := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(commands, {}, "rankscope", COMPLETE, asked)
     try:
         code = commands.main(argv, "rankscope", standalone_mode=False, obj=terminal)
     except (KeyboardInterrupt, click.Abort):

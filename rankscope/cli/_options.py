@@ -112,15 +112,15 @@ model = _section(
     _option("--strip-prefix", metavar="TEXT", help="Take this off the names of the weights, such as 'module.'."),
     _option("--init-only", is_flag=True, help="Measure random weights, on purpose."),
     _option("--allow", multiple=True, metavar="PATTERN", help="Your own classes in a pickle: 'mypkg.*'; repeatable."),
-    _option("--trust", is_flag=True, help="Run any code that the file holds while it is loaded."),
-    _option("--trust-sha256", metavar="HEX", help="The same, for the file of this checksum alone."),
+    _option("--trust", is_flag=True, help="Let the file run code while it is loaded."),
+    _option("--trust-sha256", metavar="HEX", help="The same for the file of this checksum alone."),
     _option("--verify", is_flag=True, help="Check every byte of an archive for damage first."),
 )
 inputs = _section(
     "Inputs",
     _option("--input", type=_FILE, metavar="FILE", help="Arrays: .npz or .safetensors (by name), .npy, .pt."),
     _option("--random", multiple=True, metavar="SPEC", help="x=8x128x64 or ids=8x128:int64:0..50256; repeatable."),
-    _option("--text", type=_FILE, metavar="FILE", help="One sequence a line, or .jsonl with --text-field."),
+    _option("--text", type=_FILE, metavar="FILE", help="A sequence a line; .jsonl with --text-field."),
     _option("--text-field", metavar="KEY", help="The field of a .jsonl file that holds the text."),
     _option("--tokenizer", type=_FILE, metavar="DIR", help="Default: the model's own; 'bytes' for bytes."),
     _option(
