@@ -102,6 +102,12 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
     """
     if isinstance(spec, nn.Module):
         return usable(Source(refuse_scripted(spec, type(spec).__name__), type(spec).__name__, "module"))
+    if isinstance(spec, torch.export.ExportedProgram):
+        raise LoadError(
+            "RS302",
+            "ExportedProgram was not opened: it is one flat graph, whose layers take no hooks",
+            remedies=[("Bring its layers back", "rankscope.probe(torch.export.unflatten(program), inputs)")],
+        )
     if not isinstance(spec, str | Path) or not str(spec):
         raise UsageError("RS343", f"no model was opened: expected a module or its name, got {spec!r:.80}")
     if options.weights and options.init_only:

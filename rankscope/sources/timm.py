@@ -5,6 +5,7 @@ timm downloads weights by itself; here they are looked up in the caches, read by
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from rankscope.sources._arch import random_weights
 from rankscope.sources._finish import load_weights, refuse_meta, seeded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from torch import nn
@@ -81,15 +83,21 @@ def _timm(spec: str) -> ModuleType:
 
 def _create(timm: ModuleType, spec: str, name: str, seed: int, **options: Any) -> nn.Module:
     """A model, made under a seed."""
+    with _told(spec), seeded(seed):
+        model: nn.Module = timm.create_model(name, **{"pretrained": False, **options})
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _told(spec: str) -> Iterator[None]:
+    """Say in one line what timm raised."""
     try:
-        with seeded(seed):
-            model: nn.Module = timm.create_model(name, **{"pretrained": False, **options})
+        yield
     except Exception as error:  # what the package raises is its own
         reason = display_name(" ".join(f"{type(error).__name__}: {error}".split()))
         raise LoadError(
             "RS380", f"{spec} was not loaded: timm could not make it", details=[("timm says", reason)]
         ) from error
-    return model.eval()
 
 
 def _random(options: LoadOptions) -> tuple[Note, ...]:
@@ -98,7 +106,8 @@ def _random(options: LoadOptions) -> tuple[Note, ...]:
 
 def _cached(timm: ModuleType, spec: str, name: str) -> Path:
     """The weights of a model in the cache of the Hugging Face hub or of torch.hub."""
-    config = timm.get_pretrained_cfg(name)
+    with _told(spec):
+        config = timm.get_pretrained_cfg(name)
     repository = getattr(config, "hf_hub_id", None)
     if repository and repository.endswith("/"):
         repository += name
@@ -113,7 +122,7 @@ def _cached(timm: ModuleType, spec: str, name: str) -> Path:
             looked_for.append(f"{repository}/{file}")
             if isinstance(found, str):
                 return Path(found)
-    if url:
+    if isinstance(url, str) and url:
         file = PurePosixPath(url).name
         looked_for.append(file)
         if (path := Path(torch.hub.get_dir()) / "checkpoints" / file).is_file():
