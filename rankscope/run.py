@@ -61,6 +61,7 @@ class Run:
         self._tokens: dict[str, int] = {}
         self._valued: set[Layer] = set()
         self._attended: set[Layer] = set()
+        self._told: set[str] = set()  # of places that ran more or less often than when the model was traced
         self._seen = self._batches = 0
         self._decoders = {layer.stack for layer in plan.layers if "decoder" in layer.stack}
 
@@ -71,7 +72,7 @@ class Run:
         observe_values = self._values if self.reduction.wants("value") else None
         observe_attention = self._attention if self.reduction.wants("attention") else None
         with torch.no_grad():
-            forward(self._model, batch, self.plan, self._activation, observe_values, observe_attention)
+            forward(self._model, batch, self.plan, self._activation, observe_values, observe_attention, self._told.add)
         self._first_values = {}
         self.sequences += self._where.batch
         self._batches += 1
@@ -92,6 +93,7 @@ class Run:
             least = self.reduction.min_tokens
             text = f"{self.short} of {self.sequences} sequences have fewer than {least} tokens and are left out"
             self.notes.append(Note("RS533", text))
+        self.notes += [Note("RS425", text) for text in sorted(self._told)]
         for layer in self.plan.layers:
             if layer not in self.shapes and layer not in self.unread:
                 self.reduction.fail("block", layer, "skipped", "it did not run")

@@ -80,7 +80,8 @@ class Plan:
     `values` and `attention` are keyed by place in the user's code and how-manieth hit; `value_modules` are modules
     whose output, or input, is the values of a layer without attention call: their key is the name of the module and
     the number of its call. `no_values` and `no_attention` give a reason for each other layer, keyed by (stack, index);
-    `skipped` the layers that are left out, with the reason; `adds` every sum that may be a residual add.
+    `skipped` the layers that are left out, with the reason; `adds` every sum that may be a residual add; `calls` how
+    often each module ran when the model was traced.
     """
 
     places: tuple[Place, ...]
@@ -93,6 +94,7 @@ class Plan:
     no_attention: Mapping[tuple[str, int], str] = field(default_factory=dict)
     adds: tuple[Add, ...] = ()
     value_modules: tuple[Place, ...] = ()
+    calls: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rankscope.capture.adds import adds
@@ -75,6 +76,7 @@ def plan(trace: Trace, layers: Sequence[str] = (), skip_layers: Sequence[str] = 
         no_attention=seen.no_attention,
         adds=adds(trace, blocks),
         value_modules=seen.modules,
+        calls=Counter(call.name for call in trace.calls),
     )
 
 

@@ -16,7 +16,7 @@ from rankscope.capture.flow import INPLACE, MIXING, OPENED, SCALES, SUMS, VALUES
 from rankscope.capture.maps import maps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Iterator, MutableMapping
 
     from torch import Tensor
 
@@ -43,12 +43,13 @@ class Read(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._names, self._values, self._attention = plan.names, values, attention
-        self._value_places = plan.values if values else {}
-        self._attention_places = plan.attention if attention else {}
+        calls = {key: target for key, target in plan.values.items() if len(key[0]) > 1}  # the others are modules
+        self._value_places = calls if values else {}
+        self._attention_places = dict(plan.attention) if attention else {}
         owns = [target.own for target in self._value_places.values() if target.own]
         self._own = {(own.steps, own.hit): own.operand for own in owns}
         self._beside: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
-        summing = owns or any(len(steps) > 1 for steps, _ in self._value_places)
+        summing = owns or self._value_places.keys() - plan.attention.keys()
         self._watched = set(VALUES) | (set(SUMS) | SCALES if summing else set())
         self._hits: dict[Steps, int] = {}
 
@@ -68,6 +69,28 @@ class Read(TorchFunctionMode):
         if not self._own:
             return func(*args, **kwargs)
         return self._follow(key, func, name, args, kwargs)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be read at all.
+
+        Returns:
+            Whether the plan names a call for an observer.
+        """
+        return bool(self._value_places or self._attention_places)
+
+    def missed(self) -> Iterator[str]:
+        """What to tell of attention that did not run where it was traced.
+
+        Yields:
+            Sentences.
+        """
+        places = self._value_places | self._attention_places
+        idle = {
+            p.layer.name for (steps, hit), p in places.items() if len(steps) > 1 and self._hits.get(steps, -1) < hit
+        }
+        for name in sorted(idle):
+            yield f"{name}: in some batches its attention did not run where it was traced; they are missing there"
 
     def _key(self, name: str) -> Key:
         """Place and hit of an operation; one that no plan holds where nothing of it is asked."""

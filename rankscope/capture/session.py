@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rankscope.capture.flow import tensors
 from rankscope.capture.reading import Read
+from rankscope.capture.watch import hooked, recounted
 from rankscope.errors import CaptureError
 from rankscope.inputs.arguments import TARGETS
 from rankscope.inputs.unchanged import unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from torch.utils.hooks import RemovableHandle
+    from collections.abc import Callable, Iterator, Mapping
 
     from rankscope.capture.maps import AttentionMaps
     from rankscope.capture.places import AttentionPlace, Place, Plan, ValuePlace
@@ -67,6 +65,7 @@ def forward(
     observe: Callable[[Place, Tensor], None],
     observe_values: Callable[[ValuePlace, Tensor, Tensor], None] | None = None,
     observe_attention: Callable[[AttentionPlace, AttentionMaps], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Any:
     """Run one batch with a hook at every place of the plan; the hooks are gone afterwards, whatever happened.
 
@@ -78,6 +77,7 @@ def forward(
         observe_values: receives V_n and V'_n, what attention gets of it, as (batch, heads, tokens, width) or as the
             model has it; the same tensor where nothing is mixed. None where no measure asks for values.
         observe_attention: receives the maps of each attention call; None where no measure asks for them.
+        tell: receives a sentence for each place that ran more or less often than when the model was traced.
 
     Returns:
         What the model returned.
@@ -85,18 +85,18 @@ def forward(
     Raises:
         CaptureError: the model raised.
     """
-    handles: list[RemovableHandle] = []
-    try:
-        handles += _hooks(plan.places, observe)
+    with contextlib.ExitStack() as exits:
+        watches = exits.enter_context(hooked(plan.places, observe))
         if observe_values is not None:
-            seen = functools.partial(_as_values, plan, observe_values)
-            handles += _hooks(plan.value_modules, seen)
-        wanted = (observe_values and plan.values) or (observe_attention and plan.attention)
-        with Read(plan, observe_values, observe_attention) if wanted else contextlib.nullcontext():
-            return call(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+            exits.enter_context(hooked(plan.value_modules, functools.partial(_as_values, plan, observe_values)))
+        read = Read(plan, observe_values, observe_attention)
+        if read.wanted:
+            exits.enter_context(read)
+        output = call(model, batch)
+    if tell is not None:
+        for sentence in [*recounted(watches, plan), *read.missed()]:
+            tell(sentence)
+    return output
 
 
 def call(model: nn.Module, batch: Batch) -> Any:
@@ -171,46 +171,8 @@ def _raised_in(error: BaseException) -> str:
     return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} in {code.co_name}"
 
 
-def _hooks(places: Sequence[Place], observe: Callable[[Place, Tensor], None]) -> Iterator[RemovableHandle]:
-    by_module: dict[nn.Module, list[Place]] = {}
-    for place in places:
-        by_module.setdefault(place.module, []).append(place)
-    for module, its_places in by_module.items():
-        watch = _Watch(its_places, observe)
-        yield module.register_forward_pre_hook(watch.enter, with_kwargs=True)
-        yield module.register_forward_hook(watch.leave)
-
-
 def _as_values(plan: Plan, observe: Callable[[ValuePlace, Tensor, Tensor], None], place: Place, tensor: Tensor) -> None:
     """What a module gave, or got, are the values of its layer."""
     target = plan.values[(place.module_name,), place.call]
     values = tensor.permute(target.order) if target.order else tensor
     observe(target, values, values)
-
-
-class _Watch:
-    """The two hooks of one module; a module that is called several times is told apart by its call number."""
-
-    def __init__(self, places: list[Place], observe: Callable[[Place, Tensor], None]) -> None:
-        self._entering = {place.call: place for place in places if place.entering}
-        self._leaving = {place.call: place for place in places if not place.entering}
-        self._observe = observe
-        self._begun = self._ended = -1
-
-    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del module
-        self._begun += 1
-        if place := self._entering.get(self._begun):
-            self._seen(place, (args, kwargs), place.stream)
-
-    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        del module, args
-        self._ended += 1
-        if place := self._leaving.get(self._ended):
-            self._seen(place, output, 0)
-
-    def _seen(self, place: Place, data: Any, number: int) -> None:
-        for index, tensor in enumerate(tensors(data)):
-            if index == number:
-                self._observe(place, tensor)
-                return
