@@ -110,6 +110,15 @@ def test_padding_moves_no_number_of_full_nor_of_a_head():
         assert y.samples[0] == pytest.approx(x.samples[0], rel=1e-3, abs=1e-3), x.key
 
 
+def test_a_token_that_is_not_a_number_makes_its_map_none():
+    model = Masked()
+    model.embed.weight.data[10] = math.nan
+    given = ids(2, 9).clamp(max=9)
+    given[1, 4] = 10
+    report = rankscope.probe(model, given, measures=["attention_entropy", "value_drain"])
+    assert {row.reason for row in report.rows} == {"non-finite values in 1 of 2 sequences"}
+
+
 def test_full_is_had_whole_of_a_model_with_attention():
     report = rankscope.probe(Masked(), ids(2, 12), measures="full")
     assert {row.status for row in report.rows} == {"ok"}, [row.key for row in report.rows if row.status != "ok"]

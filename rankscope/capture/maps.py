@@ -149,7 +149,9 @@ def _softmax(
         if mask is not None and mask.dtype != torch.bool:
             scores = scores + mask[part]
             allowed = allowed & (mask[part] > torch.finfo(mask.dtype).min / 2)
-        return torch.softmax(scores, -1).nan_to_num(0.0), allowed.any(0)  # a row that may see nothing is zero
+        weights, blind = torch.softmax(scores, -1), ~allowed.any(-1, keepdim=True)
+        # A row that may see nothing is zero; any other that is not a number stays one.
+        return torch.where(blind, weights.nan_to_num(0.0), weights), allowed.any(0)
 
     return AttentionMaps(tuple(lead), queries, keys, read)
 
