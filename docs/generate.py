@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the code: `errors.md` and `measures.md`.
+"""Write the pages of docs/ that are made from the code: `errors.md`, `measures.md` and `report.md`.
 
 python docs/generate.py            write them
 python docs/generate.py --check    say which one is out of date, and exit 1
@@ -7,10 +7,12 @@ python docs/generate.py --check    say which one is out of date, and exit 1
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import rankscope
 from rankscope.errors import catalogue
 from rankscope.measures import MEASURES, PRESETS, resolve
 
@@ -142,7 +144,54 @@ def measures_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"errors.md": errors_page, "measures.md": measures_page}
+REPORT = """# The report
+
+{about}
+
+Its JSON Schema is [rankscope/report.schema.json](../rankscope/report.schema.json), which comes with the package:
+`importlib.resources.files("rankscope") / "report.schema.json"`. Every report that the tests make is held to it.
+
+`rankscope.load("report.json")` reads a report back, equal to the one that was saved. JSON Lines, Parquet and CSV
+hold the rows alone: [cli.md](cli.md#formats).
+"""
+
+
+def kind(part: dict[str, Any]) -> str:
+    """What a property holds, in words."""
+    if "$ref" in part:
+        name = part["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name})"
+    if "const" in part:
+        return f"`{part['const']}`"
+    if "enum" in part:
+        return ", ".join("null" if word is None else f"`{word}`" for word in part["enum"])
+    kinds = [part["type"]] if isinstance(part["type"], str) else part["type"]
+    words = {"string": "text", "array": f"list of {kind(part['items'])}" if "items" in part else "list"}
+    return " or ".join(words.get(each, each) for each in kinds)
+
+
+def properties(part: dict[str, Any]) -> list[str]:
+    """The properties of an object as a table."""
+    lines = ["| property | holds | |", "|---|---|---|"]
+    for name, each in part["properties"].items():
+        lines.append(f"| `{name}` | {cell(kind(each))} | {cell(each['description'])} |")
+    return [*lines, ""]
+
+
+def report_page() -> str:
+    """The page of the report."""
+    path = Path(rankscope.__file__).with_name("report.schema.json")
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    lines = [MADE.format(source="rankscope/report.schema.json"), REPORT.format(about=schema["description"])]
+    lines += ["## All of it\n", *properties(schema)]
+    parts = {name: part for name, part in schema["properties"].items() if part.get("type") == "object"}
+    parts["note"] = schema["properties"]["notes"]["items"]
+    for name, part in {**parts, **schema["$defs"]}.items():
+        lines += [f"## {name}\n", part["description"], "", *properties(part)]
+    return "\n".join(lines)
+
+
+PAGES = {"errors.md": errors_page, "measures.md": measures_page, "report.md": report_page}
 
 
 def main() -> int:

@@ -62,7 +62,7 @@ def typed(page: Path) -> list[str]:
     return lines + re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
 
 
-@pytest.mark.parametrize("name", ["errors.md", "measures.md"])
+@pytest.mark.parametrize("name", ["errors.md", "measures.md", "report.md"])
 def test_generated_pages_are_fresh(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generator().PAGES[name](), "run `make docs`"
 
