@@ -66,7 +66,7 @@ class _Tuple:
 
 
 def scan(source: bytes | IO[bytes]) -> Scan:
-    """Follow one pickle to its end.
+    """Follow one pickle to its end, or to the first harm that it does.
 
     Args:
         source: the pickle, or a file that stands at its beginning and is left at its end.
@@ -100,6 +100,8 @@ def scan(source: bytes | IO[bytes]) -> Scan:
             stack.append(arg)
         elif op.name in _OTHERS:
             _step(op, stack, found, steps)
+            if found.harm:
+                break
         else:
             raise pickle.UnpicklingError(f"Unsupported operand {ord(op.code)}")
     return found

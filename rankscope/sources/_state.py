@@ -122,7 +122,7 @@ def _several(found: Mapping[tuple[str, ...], State | nn.Module], name: str) -> L
     """The error for several sets of weights: how large each is, and how to take one out."""
     details, remedies = [], []
     for path, value in itertools.islice(found.items(), _LISTED):
-        what = "a whole module" if isinstance(value, nn.Module) else f"{len(value)} tensors"
+        what = "a whole module" if isinstance(value, nn.Module) else f"{len(value)} tensor{'s' * (len(value) > 1)}"
         details.append((_spoken(path), what))
         if all(part.isidentifier() for part in path) and not isinstance(value, nn.Module):
             keys = "".join(f"[{part!r}]" for part in path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from rankscope.errors import LoadError, UsageError
@@ -92,8 +93,8 @@ def command(name: str, options: LoadOptions | None) -> str:
     Returns:
         Such as ``rankscope probe model.pt``.
     """
-    if options is None:
-        return f"rankscope probe {name}"
-    if options.weights is not None and str(options.weights) == name:
-        return f"rankscope probe yourmodule:Net --weights {name}"
-    return f"rankscope probe {name}" + (f" --arch {options.arch}" if options.arch else "")
+    quoted = shlex.quote(name)
+    if options is not None and options.weights is not None and str(options.weights) == name:
+        return f"rankscope probe yourmodule:Net --weights {quoted}"
+    arch = f" --arch {options.arch}" if options is not None and options.arch else ""
+    return f"rankscope probe {quoted}{arch}"

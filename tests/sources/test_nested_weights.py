@@ -78,7 +78,7 @@ def test_several_are_listed_and_none_is_taken(tmp_path: Path, arch: str) -> None
     with pytest.raises(LoadError) as caught:
         load(tmp_path, arch, content)
     assert caught.value.code == "RS364"
-    assert dict(caught.value.details) == {"model": "4 tensors", "model_ema": "4 tensors", "[/x]": "1 tensors"}
+    assert dict(caught.value.details) == {"model": "4 tensors", "model_ema": "4 tensors", "[/x]": "1 tensor"}
     commands = [text for _, text in caught.value.remedies]
     assert len(commands) == 2, "no command is made of a name that is none of Python's"
     before = torch.load(tmp_path / "w.pt")["model_ema"]
