@@ -21,6 +21,7 @@ from rankscope.capture.plan import Plan, plan
 from rankscope.capture.session import call, undisturbed
 from rankscope.capture.slicing import first_sequences
 from rankscope.capture.trace import Trace, trace
+from rankscope.capture.wrappers import class_name
 from rankscope.depth import verdicts
 from rankscope.errors import CaptureError, InputError, RankscopeError, UsageError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
@@ -270,7 +271,7 @@ def planned(
 def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:
     return {
         "spec": source.spec,
-        "class": type(model).__name__,
+        "class": class_name(model),
         "format": source.format,
         "sha256": source.sha256,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -5,6 +5,7 @@ import torch
 import torch.distributed as dist
 from nets import Attention, PreNorm, Stack, ids
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 import rankscope
 from rankscope.errors import CaptureError, LoadError
@@ -83,6 +84,7 @@ def test_globs_match_the_names_the_user_knows():
     report = probe(model, layers=["blocks.?"], measures="mu_bar")
     assert [layer.name for layer in report.layers] == ["blocks.0.input", "blocks.0", "blocks.1", "blocks.2"]
     assert [layer.type for layer in report.layers[1:]] == ["PreNorm", "Attention", "PreNorm"]
+    assert report.model["class"] == "Stack"
     with pytest.raises(CaptureError, match="RS422"):
         probe(model, layers=["_orig_mod.*"])
 
@@ -107,8 +109,8 @@ def losses(model, measured):
 
 def sharded(model, mesh):
     for block in model.blocks:
-        dist.fsdp.fully_shard(block, mesh=mesh)
-    return dist.fsdp.fully_shard(model, mesh=mesh)
+        fully_shard(block, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
 
 
 def test_ddp_is_the_plain_model_and_trains_on_as_before(mesh, plain):
@@ -118,8 +120,10 @@ def test_ddp_is_the_plain_model_and_trains_on_as_before(mesh, plain):
 
 def test_fsdp_is_the_plain_model_also_in_the_gradients_of_its_sharded_weights(mesh, plain):
     model = sharded(net(), mesh)
-    rows = probe(model).rows
+    report = probe(model)
+    rows = report.rows
     assert rows == plain
+    assert (report.model["class"], report.layers[1].type) == ("Stack", "PreNorm")
     assert any(row.site == "weight_gradient" for row in rows)
     assert losses(sharded(net(), mesh), True) == pytest.approx(losses(net(), False))
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -12,6 +12,7 @@ from rankscope.capture.attention import NO_ATTENTION, attention
 from rankscope.capture.blocks import stacks, stream
 from rankscope.capture.places import Place, Plan
 from rankscope.capture.skips import statuses
+from rankscope.capture.wrappers import class_name
 from rankscope.errors import CaptureError
 from rankscope.records import Layer, Note, display_name
 
@@ -119,12 +120,12 @@ def _leaves(trace: Trace) -> list[Call]:
 def _label(call: Call, calls: Sequence[Call]) -> str:
     """The name of a layer; calls of one module are told apart by their number, counted from 1."""
     several = sum(other.module is call.module for other in calls) > 1
-    return display_name(call.name or type(call.module).__name__) + (f"#{call.index + 1}" if several else "")
+    return display_name(call.name or class_name(call.module)) + (f"#{call.index + 1}" if several else "")
 
 
 def _places(stack: str, calls: Sequence[Call], trace: Trace, blocks: dict[Call, Layer]) -> list[Place]:
     first = calls[0]
-    kind = type(first.module).__name__
+    kind = class_name(first.module)
     entry = Layer(stack, 0, f"{_label(first, calls)}.input", kind)
     places = []
     if first.streams:
@@ -132,7 +133,7 @@ def _places(stack: str, calls: Sequence[Call], trace: Trace, blocks: dict[Call, 
             Place(entry, first.module, first.name, first.index, entering=True, stream=stream(first, trace.sums))
         )
     for index, call in enumerate(calls, 1):
-        layer = blocks[call] = Layer(stack, index, _label(call, calls), type(call.module).__name__)
+        layer = blocks[call] = Layer(stack, index, _label(call, calls), class_name(call.module))
         places.append(Place(layer, call.module, call.name, call.index))
     return places
 

@@ -26,6 +26,9 @@ WRAPPERS = {  # class name -> where it keeps the user's module
 }
 
 
+DERIVED = ("torch.nn.utils.parametrize", "torch.distributed")  # make a class for one module
+
+
 def inner(module: nn.Module) -> nn.Module:
     """The user's module inside torch's wrappers.
 
@@ -43,6 +46,24 @@ def inner(module: nn.Module) -> nn.Module:
     while (slot := _slot(module)) is not None:
         module = getattr(module, slot)
     return module
+
+
+def class_name(module: nn.Module) -> str:
+    """The name of the user's class, where torch wraps the module or derives a class of its own from it.
+
+    Args:
+        module: any module.
+
+    Returns:
+        The name, from a model file perhaps: not safe to print as it is.
+
+    Example:
+        >>> from torch import nn
+        >>> class_name(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2)))
+        'Linear'
+    """
+    kinds = type(inner(module)).__mro__
+    return next(kind.__name__ for kind in kinds if not kind.__module__.startswith(DERIVED))
 
 
 def _slot(module: nn.Module) -> str | None:
