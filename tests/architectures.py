@@ -108,7 +108,7 @@ each(
 )
 each("ModernBert Esm RoFormer LayoutLM MegatronBert RemBert Yoso EuroBert Splinter Tapas", ENCODER, 2)
 each("Longformer", ENCODER, 2, attention_window=8)
-hf("Funnel", ENCODER, 2, (2, 2), block_sizes=[1, 1], num_decoder_layers=2, pad_token_id=None)
+hf("Funnel", ENCODER, 2, (2, 2), block_sizes=[1, 1], num_decoder_layers=2)
 hf("Canine", ENCODER, 2)
 hf("MobileBert", ENCODER, 1)
 hf("SqueezeBert", ENCODER, 0, None)  # calls `layer.forward`: hooks see no block

@@ -61,20 +61,18 @@ class Line:
     needs: tuple[str, ...]
     cells: Callable[[], Sequence[str]]
 
-    def text(self, old: str, title: str) -> str:
-        """The row, or what the page has of it where a package is missing."""
+    def text(self, old: str, title: str) -> str | None:
+        """The row; where a package is missing, what the page has of it, if anything."""
         if all(importlib.util.find_spec(module) for module in self.needs):
             return row((self.name, *self.cells()))
         return kept(old, title, self.name)
 
 
-def kept(old: str, title: str, name: str) -> str:
+def kept(old: str, title: str, name: str) -> str | None:
     """A row of the page, told by the heading above it and its first cell."""
     part = re.split(r"^#+ ", old, flags=re.MULTILINE)
     lines = [line for text in part if text.startswith(title) for line in text.splitlines()]
-    return next(
-        (line for line in lines if line.startswith(f"| {name} |")), row((name, "its package was not installed"))
-    )
+    return next((line for line in lines if line.startswith(f"| {name} |")), None)
 
 
 def row(cells: Sequence[str]) -> str:
@@ -82,7 +80,8 @@ def row(cells: Sequence[str]) -> str:
 
 
 def table(title: str, head: Sequence[str], lines: Sequence[Line], old: str) -> str:
-    return "\n".join([row(head), row(["---"] * len(head)), *(line.text(old, title) for line in lines)])
+    rows = [text for line in lines if (text := line.text(old, title))]
+    return "\n".join([row(head), row(["---"] * len(head)), *rows])
 
 
 HEAD = ("architecture", "stacks × blocks", "adds a block", "values", "attention maps", "gradients", "inputs")
