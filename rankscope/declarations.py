@@ -72,8 +72,8 @@ def declarations(folder: str, decorator: str) -> Mapping[str, Declaration]:
         Name to declaration, in the order of the modules' names.
 
     Example:
-        >>> declarations("measures", "measure")["mu"].keywords["paper"]
-        'arXiv 2302.10322 (4); 2410.10609 (1)'
+        >>> declarations("measures", "measure")["mu_bar"].keywords["forms"]
+        ('raw', 'unit')
     """
     found: dict[str, Declaration] = {}
     for path in sorted((_PACKAGE / folder).glob("*.py")):

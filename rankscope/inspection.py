@@ -193,7 +193,8 @@ def _shut(spec: str, description: Description, options: Mapping[str, Any]) -> Re
     if description.loads != "not at all" and given.issuperset(re.findall(r"--(\w+)", description.loads)):
         return None
     if description.problem is not None:
-        return Refusal(description.code or "RS303", description.problem, (), description.remedies)
+        text = f"{spec} was not opened: {description.problem}"
+        return Refusal(description.code or "RS303", text, (), description.remedies)
     step = ("Say which class takes them", f"rankscope inspect {spec} --arch yourmodule:Net")
     return Refusal("RS320", f"{spec} was not opened: it holds weights alone, without the architecture", (), (step,))
 

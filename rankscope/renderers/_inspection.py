@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rankscope.inspection import BlockFacts, Inspection, Refusal, StackFacts
     from rankscope.renderers import Style
 
-_SHOWN = 12  # names of imports on one line; the JSON has them all
-
 
 def render_inspection(found: Inspection, style: Style) -> str:
     """An inspection for people.
@@ -54,10 +52,6 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     if description is not None:
         lines.append(("file", f"{plain(found.spec)}: {description.kind}, {size(description.size)}"))
         lines += [(plain(label), plain(text)) for label, text in description.facts]
-        if description.imports:
-            names = [display_name(name) for name in description.imports]
-            more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
-            lines.append(("imports", ", ".join(names[:_SHOWN]) + more))
         lines.append(("loads", plain(description.loads)))
     if model is not None:
         count = "1 parameter" if model.parameters == 1 else f"{model.parameters:,} parameters"

@@ -16,7 +16,11 @@ MAPS = "scaled_dot_product_attention"
 ZIP = Description(
     Kind.TORCH_ZIP,
     48_000_000,
-    facts=(("holds", "a pickled module, common.Net"), ("tensors", "148, float32")),
+    facts=(
+        ("holds", "a pickled module, common.Net"),
+        ("tensors", "148, float32"),
+        ("would import", "common.Net, common.Block"),
+    ),
     imports=("common.Net", "common.Block"),
     loads="with --allow 'common.*'",
 )
