@@ -227,7 +227,8 @@ class Run:
         uses = Counter(place.module for place in self.plan.places if not place.entering)
         for (place, parameter), gradient in found.weights.items():
             if gradient is None:
-                reason = "the loss does not depend on it"
+                away = (place, parameter) in found.offloaded
+                reason = "it is offloaded between calls" if away else "the loss does not depend on it"
                 self.reduction.fail("weight_gradient", place.layer, "undefined", reason, parameter)
             else:
                 self.reduction.weight_gradient(place.layer, parameter, gradient, tokens * uses[place.module])

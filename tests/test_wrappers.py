@@ -197,6 +197,36 @@ def test_parameters_that_are_whole_numbers_and_modules_without_any():
     assert {row.status for row in report.rows if row.measure == "mu_bar"} == {"ok"}
 
 
+class Offloaded:
+    """Brings the weights of a module for its call and leaves none behind, as accelerate does."""
+
+    def __init__(self, module):
+        self.module, self.weights, self.forward = module, dict(module._parameters), module.forward
+        module._hf_hook, module.forward = self, self
+        self.put("meta")
+
+    def put(self, device):
+        for name, weight in self.weights.items():
+            self.module._parameters[name] = nn.Parameter(weight.to(device)) if device == "meta" else weight
+
+    def __call__(self, *args):
+        self.put("cpu")
+        output = self.forward(*args)
+        self.put("meta")
+        return output
+
+
+def test_offloaded_weights_are_measured_and_their_gradients_say_so(plain):
+    model = net().eval()
+    for module in list(model.modules()):
+        if module._parameters:
+            Offloaded(module)
+    rows = probe(model).rows
+    assert [row for row in rows if row.site != "weight_gradient"] == [r for r in plain if r.site != "weight_gradient"]
+    reasons = {row.reason for row in rows if row.site == "weight_gradient"}
+    assert reasons == {"it is offloaded between calls"}
+
+
 def test_accelerate_offload_is_the_plain_model(plain):
     accelerate = pytest.importorskip("accelerate", reason="needs the package accelerate")
     model = accelerate.cpu_offload(net(), execution_device="cpu")

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
-    """∂L/∂Y(k) by place, ∂L/∂W by (place, parameter name), and the name of the loss; None where L does not depend."""
+    """∂L/∂Y(k) by place, ∂L/∂W by (place, parameter name), and the name of the loss; None where L does not depend.
+
+    `offloaded` are weights that are elsewhere between the calls of their module, so that no gradient reaches them.
+    """
 
     activations: dict[Place, Tensor | None] = field(default_factory=dict)
     weights: dict[tuple[Place, str], Tensor | None] = field(default_factory=dict)
     loss: str = ""
+    offloaded: frozenset[tuple[Place, str]] = frozenset()
 
 
 def gradients(
@@ -82,7 +86,8 @@ def gradients(
     for place, gradient in by_base.items():
         if by_edge[place] is None and gradient is not None:
             by_edge[place] = edges[place].seen_from(gradient)
-    return Gradients({place: by_edge.get(place) for place in plan.places}, by_weight, name)
+    offloaded = frozenset(key for key, parameter in zip(matrices, parameters, strict=True) if parameter.is_meta)
+    return Gradients({place: by_edge.get(place) for place in plan.places}, by_weight, name, offloaded)
 
 
 @dataclass(frozen=True, slots=True)
