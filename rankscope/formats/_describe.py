@@ -30,6 +30,8 @@ _LOADS = {
     Kind.HF_DIRECTORY: "without a flag",
     Kind.LIGHTNING: "with --arch",
     Kind.EXPORTED: "with --trust",
+    Kind.TORCH_PACKAGE: "with --trust",
+    Kind.PICKLE: "with --trust",
     Kind.DCP_DIRECTORY: "with --trust and --arch",
 }
 

@@ -9,9 +9,12 @@ from typing import Any
 
 from rankscope.errors import LoadError
 from rankscope.formats._description import Description, listed, many
+from rankscope.formats._kinds import Kind
 from rankscope.formats._pickles import read
-from rankscope.formats._refusals import AGAIN
+from rankscope.formats._refusals import AGAIN, refusal
+from rankscope.formats._sniff import format_of
 from rankscope.formats._stock_names import foreign
+from rankscope.formats._torch_files import torch_legacy, torch_zip
 from rankscope.records import display_name
 
 # The index of a model of a hundred thousand tensors takes 10 MB.
@@ -19,6 +22,8 @@ _JSON = 2**24
 _PICKLE = 2**23
 # In the order in which transformers looks for them.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_LOOKED_AT = 16
+_READABLE = ({Kind.TORCH_ZIP, Kind.TORCH_LEGACY}, {Kind.SAFETENSORS})
 _NO_WEIGHTS = {
     "tf_model.h5": "TensorFlow",
     "flax_model.msgpack": "Flax",
@@ -45,6 +50,10 @@ def huggingface(path: Path, base: Description) -> Description:
     facts = [(label, text) for label, text in _config_facts(config) if text]
     described = dataclasses.replace(base, facts=tuple(facts), imports=tuple(map(display_name, code)))
     described, problem = _weights(path, described)
+    explicit = str(config.get("transformers_weights") or "model.safetensors")
+    if not is_plain(explicit):
+        what = f"it names the weights file {display_name(explicit)!r}, which is not in its directory"
+        problem = _refused(path, "RS337", what)
     if (path / "adapter_config.json").exists():
         problem = _refused(path, "RS370", "it holds an adapter (PEFT) for another model", _MERGE)
     return described.blocked(problem) if problem else described
@@ -79,7 +88,8 @@ def _weights(path: Path, base: Description) -> tuple[Description, LoadError | No
         remedy = ("Random weights, for a study of them", f"rankscope probe {path} --init-only")
         return base, _refused(path, "RS306", what, remedy)
     if not chosen.endswith(".index.json"):
-        return _more(base, ("weights", chosen)), None
+        base = _more(base, ("weights", chosen))
+        return _files(path, base, [chosen])
     try:
         parts = _json(path / chosen)["weight_map"]
         files = sorted({str(part) for part in parts.values()})
@@ -93,6 +103,23 @@ def _weights(path: Path, base: Description) -> tuple[Description, LoadError | No
         return base, _refused(path, "RS337", f"{chosen} names {listed(outside, 3)}, which is not in its directory")
     if missing:
         return base, _refused(path, "RS310", f"parts of its weights are missing: {listed(missing, 3)}", AGAIN)
+    return _files(path, base, files)
+
+
+def _files(path: Path, base: Description, names: list[str]) -> tuple[Description, LoadError | None]:
+    """What is wrong with the files of the weights themselves; a few of many are looked at."""
+    for name in names[:_LOOKED_AT]:
+        file = path / name
+        kind = format_of(file)
+        if kind not in _READABLE[file.suffix == ".safetensors"]:
+            return base, refusal(file, str(file), kind) or _refused(path, "RS313", f"{name} is a {kind}", AGAIN)
+        if kind is Kind.SAFETENSORS:
+            continue
+        reader = torch_zip if kind is Kind.TORCH_ZIP else torch_legacy
+        found = reader(file, Description(kind, file.stat().st_size))
+        if found.problem and found.code:
+            base = dataclasses.replace(base, imports=(*base.imports, *found.imports))
+            return base, LoadError(found.code, f"{file} was not loaded: {found.problem}", remedies=found.remedies)
     return base, None
 
 

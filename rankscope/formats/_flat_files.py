@@ -70,11 +70,24 @@ def _tensors(header: dict[str, Any]) -> tuple[list[tuple[str, str]], int]:
     sorts = Counter(str(entry["dtype"]) for entry in header.values())
     numbers = sum(math.prod(entry["shape"]) for entry in header.values())
     end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    _check_layout(header)
     facts = [
         ("tensors", f"{many(len(header))}, of {many(numbers)} numbers: {listed(list(header), 3)}"),
         ("types", listed([f"{sort} ({count})" for sort, count in sorts.most_common()])),
     ]
     return facts, int(end)
+
+
+def _check_layout(header: dict[str, Any]) -> None:
+    """Refuse tensors that overlap, leave a hole, or take another number of bytes than their shape says."""
+    at = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, end = entry["data_offsets"]
+        bits = re.search(r"\d+", entry["dtype"])
+        width = 8 if entry["dtype"] == "BOOL" else int(bits[0]) if bits else 0
+        if start != at or (width and end - start != math.prod(entry["shape"]) * width // 8):
+            raise ValueError(f"the place of {display_name(name)} does not fit")
+        at = end
 
 
 def _metadata(metadata: dict[str, str]) -> list[tuple[str, str]]:

@@ -20,6 +20,8 @@ _TENSOR = re.compile(r"torch\._(utils|tensor)\._rebuild_\w*tensor\w*|torch\._ten
 _MAPPINGS = {"collections.OrderedDict", "collections.defaultdict", "collections.Counter"}
 # The parts of module state that hold functions; torch.save writes them empty.
 _HOOKS = re.compile(r"_(state_dict_|load_state_dict_)?(\w+_)?(pre_|post_)?hooks")
+# Set on a module itself, these take the place of its class's own; torch.save leaves the second out.
+_REPLACED = {"forward", "__call__", "_compiled_call_impl"}
 # Names of a pickle of protocol 2 or older as they stand in its bytes: how the rest of a long one is looked at.
 _SPELLED = re.compile(rb"c([A-Za-z_][\w.]*)\n([A-Za-z_][\w.]*)\n")
 _MARK = object()
@@ -139,6 +141,8 @@ class _Machine:
     def call(self, function: Any, arguments: Any = None) -> None:
         """Put what a call gives on the stack."""
         by = function.dotted if isinstance(function, Name) else "?"
+        if by.startswith("torch._utils._rebuild_parameter") and isinstance(arguments, tuple) and any(arguments[2:3]):
+            self.found.hooks.setdefault("Parameter._backward_hooks")
         if _TENSOR.fullmatch(by):
             self.tensor(arguments if isinstance(arguments, tuple) else ())
         self.stack.append({} if by in _MAPPINGS else Built(by))
@@ -163,7 +167,8 @@ class _Machine:
             target.state = state
         held = state.items() if isinstance(state, dict) else ()
         for key, value in held:
-            if isinstance(key, str) and isinstance(value, dict) and value and _HOOKS.fullmatch(key):
+            hooks = isinstance(key, str) and isinstance(value, dict) and value and _HOOKS.fullmatch(key)
+            if hooks or (key in _REPLACED and value is not None):
                 self.found.hooks.setdefault(f"{getattr(target, 'by', '?').rpartition('.')[2]}.{key}")
 
 

@@ -24,6 +24,7 @@ _PICKLE = 2**24
 # torch.save stores its records as they are; more than this is an archive made to fill the memory.
 _UNPACKED = 4
 _TENSOR = re.compile(r"torch\._(utils|tensor)\._rebuild_\w*(tensor|parameter)\w*|torch\._tensor\._rebuild_from_type_v2")
+# Where training loops keep the weights beside the state of the optimizer.
 _WEIGHTS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "params", "weights", "ema")
 
 
@@ -42,7 +43,8 @@ def torch_zip(path: Path, base: Description) -> Description:
         unpacked = sum(entry.file_size for entry in archive.infolist())
         main = next(name for name in names if name.partition("/")[2] == "data.pkl")
         folder = main.removesuffix("data.pkl")
-        found = read(_record(archive, main, _PICKLE))
+        data = _record(archive, main, _PICKLE)
+        found = read(data)
         facts = _written_by(archive, folder, names)
     described = _pickled(path, dataclasses.replace(base, facts=tuple(facts)), found)
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -54,6 +56,10 @@ def torch_zip(path: Path, base: Description) -> Description:
         return described.blocked(
             _refused(path, "RS313", f"it holds two entries of one name: {listed(twice, 3)}", AGAIN)
         )
+    if data[:1] == b"\x80" and data[1:2] > b"\x03" and not described.imports:
+        what = f"its pickle is of protocol {data[1]}, which torch's restricted reader does not know"
+        again = ("Where it was made, save it without pickle_protocol", "torch.save(model, 'model.pt')")
+        return described.blocked(_refused(path, "RS313", what, again))
     if absent and not found.broken:
         what = f"{len(absent)} of the {len(found.storages)} records that its tensors lie in are missing"
         return described.blocked(_refused(path, "RS313", what, AGAIN))
@@ -95,7 +101,15 @@ def plain_pickle(path: Path, base: Description) -> Description:
     with path.open("rb") as file:
         found = read(file.read(_PICKLE))
     facts = [("holds", _content(found)), *_names(found)]
-    return dataclasses.replace(base, facts=tuple(facts), imports=_shown(foreign(found.names)))
+    strange = foreign(found.names)
+    told = dataclasses.replace(base, facts=tuple(facts), imports=_shown(strange))
+    if harmful(strange):
+        return told.blocked(*_asks_for_code(path, strange, "", legacy=False))
+    return (
+        told
+        if _is_module(found.root) or found.root is None
+        else dataclasses.replace(told, loads=f"{base.loads} and --arch")
+    )
 
 
 def other_archive(path: Path, base: Description) -> Description:
@@ -180,6 +194,9 @@ def _pickled(path: Path, base: Description, found: Pickle) -> Description:
         return told.blocked(error)
     if found.broken:
         return told.blocked(_refused(path, "RS313", f"its pickle is damaged ({display_name(found.broken)})", AGAIN))
+    known = _is_module(found.root) or _weights(found.root) is not None
+    if not strange and not known and not found.cut:
+        return told.blocked(_refused(path, "RS316", f"it holds {_content(found)}, not a model", SAVE_WEIGHTS))
     needs = "" if _is_module(found.root) else " and --arch"
     legacy = base.kind is Kind.TORCH_LEGACY
     if strange or (legacy and not needs):
@@ -232,17 +249,29 @@ def _is_state_dict(value: Any) -> bool:
     return isinstance(value, dict) and any(isinstance(v, Built) and _TENSOR.fullmatch(v.by) for v in value.values())
 
 
+def _weights(root: Any, depth: int = 2) -> tuple[str, ...] | None:
+    """The keys that lead to weights in what a pickle holds, or None."""
+    if _is_state_dict(root):
+        return ()
+    for key in _WEIGHTS if isinstance(root, dict) and depth else ():
+        inner = _weights(root.get(key), depth - 1)
+        if inner is not None:
+            return (key, *inner)
+    inside = root.items() if isinstance(root, dict) else ()
+    return next(((str(key),) for key, value in inside if _is_state_dict(value) or _is_module(value)), None)
+
+
 def _content(found: Pickle) -> str:
     """What a pickle holds, in a few words."""
     root = found.root
     if _is_module(root):
         return f"a module, {display_name(root.by)}"
-    if _is_state_dict(root):
+    path = _weights(root)
+    if path == ():
         return f"a state dict: {listed([str(key) for key in root], 3)}"
     if isinstance(root, dict):
-        inner = [key for key in _WEIGHTS if _is_state_dict(root.get(key))]
-        weights = f"; the weights are under {inner[0]!r}" if inner else ""
-        return f"a dict of {listed([str(key) for key in root])}{weights}" if root else "an empty dict"
+        inside = f"; the weights are under {display_name('.'.join(path))}" if path else ""
+        return f"a dict of {listed([str(key) for key in root])}{inside}" if root else "an empty dict"
     if isinstance(root, Built):
         return "a tensor" if _TENSOR.fullmatch(root.by) else f"an object made by {display_name(root.by)}"
     if isinstance(root, Name):
