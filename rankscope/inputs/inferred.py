@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rankscope.inputs.options import InputOptions
 
 ATTEMPTS = 80  # dry runs before giving up
+NAMED = 12  # parameters of forward that a refusal names
 
 
 def infer(model: nn.Module, options: InputOptions) -> Inputs:
@@ -54,7 +55,7 @@ def infer(model: nn.Module, options: InputOptions) -> Inputs:
         if found is not None:
             return _drawn(model, known, found, options)
         tried.append((candidate, seen))
-    error = _failure(model, tried)
+    error = _failure(model, known, tried)
     raise error
 
 
@@ -139,18 +140,20 @@ def _drawn(model: nn.Module, known: Parameters, found: Candidate, options: Input
     )
 
 
-def _failure(model: nn.Module, tried: list[tuple[Candidate, DryRun]]) -> InputError:
+def _failure(model: nn.Module, known: Parameters, tried: list[tuple[Candidate, DryRun]]) -> InputError:
     """The error that nothing ran, in the words of the model on the candidate with which it got furthest."""
     details: list[tuple[str, str]] = []
     if tried:
         candidate, seen = max(tried, key=lambda pair: pair[1].finished)
         details = [("tried", ", ".join(map(str, candidate.specs))), ("the model said", _said(seen))]
+    if names := (known.required or known.names)[:NAMED]:
+        details.append(("forward needs" if known.required else "forward takes", ", ".join(names)))
     return InputError(
         "RS211",
         f"no inputs were given, and none could be inferred: {type(model).__name__} ran on nothing that was tried",
         details=details,
         remedies=[
-            ("Random numbers", "--random 'x=8x128x64'"),
+            ("Random numbers, once for each argument", "--random 'x=8x128x64'"),
             ("Random ids", "--random 'ids=8x128:int64:0..255'"),
             ("Your data", "--input data.npz"),
         ],

@@ -153,6 +153,7 @@ def test_where_nothing_runs_the_model_is_quoted() -> None:
     assert "the model said  ValueError: the graph has no edges" in text
     assert "tried  x=" in text
     assert "graph=" in text
+    assert "forward needs  x, graph" in text
     assert "--random 'x=8x128x64'" in text
     assert "--input" in text
 
