@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from rankscope.renderers import Style
     from rankscope.zoo import ZooEntry
 
+_LINE = 100
+
+
+def _screen(style: Style) -> Screen:
+    """A page for sentences: longer lines are hard to read."""
+    return Screen(dataclasses.replace(style, columns=min(style.columns, _LINE)))
+
 
 def render_explanation(found: Explanation, style: Style) -> str:
     """An explanation for people.
@@ -26,7 +34,7 @@ def render_explanation(found: Explanation, style: Style) -> str:
     Returns:
         The whole text.
     """
-    screen = Screen(style)
+    screen = _screen(style)
     screen.line(Text(found.name, style="bold").append(f" ({found.kind}): {found.title}", style="not bold"))
     screen.line()
     screen.pairs(found.sections)
@@ -46,7 +54,7 @@ def render_topics(groups: Mapping[str, Mapping[str, str]], style: Style) -> str:
     Returns:
         The whole text.
     """
-    screen = Screen(style)
+    screen = _screen(style)
     width = max(len(name) for names in groups.values() for name in names)
     for number, (heading, names) in enumerate(groups.items()):
         if number:
@@ -67,7 +75,7 @@ def render_zoo(entries: Iterable[ZooEntry], style: Style, details: bool) -> str:
     Returns:
         The whole text.
     """
-    screen = Screen(style)
+    screen = _screen(style)
     for number, entry in enumerate(entries):
         if number:
             screen.line()

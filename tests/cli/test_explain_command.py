@@ -6,6 +6,12 @@ import pytest
 
 from rankscope.cli import main
 from rankscope.errors import catalogue
+from rankscope.explanations import explain, topics
+from rankscope.renderers import Style
+from rankscope.renderers._explanation import render_explanation, render_topics, render_zoo
+from rankscope.zoo import list_zoo
+
+ASCII = Style(columns=80, unicode=False)
 
 
 def test_a_measure_a_code_and_a_word(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,3 +56,11 @@ def test_an_unknown_name(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert "[RS101]" in err
     assert "\x1b" not in err
     assert "rankscope explain" in err
+
+
+def test_an_ascii_screen_and_a_wide_one() -> None:
+    for name in topics():
+        assert render_explanation(explain(name), Style(columns=80, unicode=False)).isascii(), name
+    for text in (render_topics({"all": topics()}, Style(unicode=False)), render_zoo(list_zoo(), ASCII, details=True)):
+        assert text.isascii()
+    assert max(len(line) for line in render_explanation(explain("mu_bar"), Style(columns=300)).splitlines()) <= 100
