@@ -47,17 +47,18 @@ class Attention:
     modules: tuple[Place, ...] = ()
 
 
-def attention(trace: Trace, blocks: Mapping[Call, Layer]) -> Attention:
+def attention(trace: Trace, blocks: Mapping[Call, Layer], *, chosen: bool = False) -> Attention:
     """Find the attention of each block.
 
     Args:
         trace: a finished trace.
         blocks: the calls that are blocks, and their layers.
+        chosen: whether the user named them: then only what runs inside them is theirs.
 
     Returns:
         What was found of values and maps.
     """
-    finder = _Finder(trace, blocks)
+    finder = _Finder(trace, blocks, chosen=chosen)
     for block in blocks:
         finder.look(block)
     return finder.found
@@ -66,10 +67,10 @@ def attention(trace: Trace, blocks: Mapping[Call, Layer]) -> Attention:
 class _Finder:
     """Goes through the blocks of a trace and notes the attention of each."""
 
-    def __init__(self, trace: Trace, blocks: Mapping[Call, Layer]) -> None:
+    def __init__(self, trace: Trace, blocks: Mapping[Call, Layer], *, chosen: bool) -> None:
         self.trace, self.blocks, self.found = trace, blocks, Attention()
         # else each block is a residual module that follows its attention
-        self.nested = any(site.call.inside(blocks) for site in trace.attention)
+        self.nested = chosen or any(site.call.inside(blocks) for site in trace.attention)
         self.sites: dict[Call | None, list[Attending]] = {}
         for site in trace.attention:
             self.sites.setdefault(self._block(site), []).append(site)

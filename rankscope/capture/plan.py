@@ -65,7 +65,7 @@ def plan(trace: Trace, layers: Sequence[str] = (), skip_layers: Sequence[str] = 
             remedies=[("Choose layers", "--layers GLOB; `rankscope probe MODEL --layers '*'` measures every module")],
         )
     notes += _without_adds(trace, blocks)
-    seen = attention(trace, blocks)
+    seen = attention(trace, blocks, chosen=bool(layers))
     return Plan(
         places=tuple(places),
         values=seen.values,

@@ -66,8 +66,12 @@ def fused(trace: Trace, block: Call) -> str:
         block: the call of the block.
 
     Returns:
-        Text that names the projection which gives them together with others; empty where there is none.
+        Text that names the kernel that hides them, or the projection which gives them together with others; empty where
+        there is neither.
     """
+    kernel = next((name for call, name in trace.kernels if call.inside([block])), None)
+    if kernel is not None:
+        return f"; {display_name(kernel)} is a kernel that cannot be looked into"
     inside = (call for call in trace.calls[block.number + 1 : block.last] if call.inside([block]))
     found = next((call for call in inside if FUSED.fullmatch(_last(call))), None)
     return f"; {display_name(_last(found))} gives its values together with others" if found else ""
@@ -94,5 +98,5 @@ def _last(call: Call) -> str:
 
 
 def _feeds_forward(call: Call, block: Call) -> bool:
-    parts = call.name.removeprefix(f"{block.name}.").split(".")[:-1]
+    parts = [_last(block), *call.name.removeprefix(f"{block.name}.").split(".")[:-1]]
     return any(FEED_FORWARD.search(part.lower()) for part in parts)

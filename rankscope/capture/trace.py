@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 class Trace(TorchFunctionMode):
     """The function mode that keeps the books; `calls`, `sums` and `attention` are what it found.
 
+    `kernels` are the operators outside torch's own that ran, and in which call.
+
     `declared` is the shape that reached the first module with a `batch_first` attribute, and that attribute.
     """
 
@@ -62,6 +64,7 @@ class Trace(TorchFunctionMode):
     calls: list[Call] = field(default_factory=list)
     sums: list[Site] = field(default_factory=list)
     attention: list[Attending] = field(default_factory=list)
+    kernels: list[tuple[Call, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -203,12 +206,18 @@ class Trace(TorchFunctionMode):
         self._mixed |= flow.near
         return flow.own or flow.scaled or Term(where, hit, own[0])
 
+    def _opaque(self, func: Callable[..., Any]) -> bool:
+        """Whether an operator is none of torch's own; it is noted."""
+        found = type(func).__module__ == "torch._ops" and not str(func).startswith(("aten", "prims"))
+        if found and self._stack:
+            self.kernels.append((self._stack[-1], str(func)))
+        return found
+
     def _propagate(
         self, func: Callable[..., Any], name: str, operands: Operands, results: list[Tensor], found: Flow
     ) -> None:
         """Give each result its record: what its operands were made of, and what was `found` of the operation."""
-        opaque = type(func).__module__ == "torch._ops" and not str(func).startswith(("aten", "prims"))
-        mixing = opaque or MIXING.fullmatch(name) is not None
+        mixing = self._opaque(func) or MIXING.fullmatch(name) is not None
         summing = name in SUMS and len(operands) > 1
         new = Flow(own=found.own, learned=found.learned)
         if found.scaled:

@@ -137,6 +137,32 @@ def test_a_fused_projection_alone_is_named_in_the_reason():
     assert set(found.no_values.values()) == {f"{NO_ATTENTION}; in_proj_qkv gives its values together with others"}
 
 
+def test_a_kernel_is_named_in_the_reason():
+    class Opaque(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.ops.rankscope_test.mix(self.q(x))
+
+    with torch.library._scoped_library("rankscope_test", "DEF") as library:
+        library.define("mix(Tensor x) -> Tensor")
+        library.impl("mix", lambda x: x.cumsum(1), "CompositeExplicitAutograd")
+        _, found = values_of(nn.Sequential(*[Block(Opaque()) for _ in range(2)]), torch.randn(3, 6, 8))
+    (reason,) = set(found.no_values.values())
+    assert reason.startswith(NO_ATTENTION)
+    assert reason.endswith("rankscope_test.mix is a kernel that cannot be looked into")
+
+
+def test_layers_that_the_user_chose_have_only_what_runs_inside_them():
+    model, x = nn.Sequential(*[Block(Twice()) for _ in range(2)]), torch.randn(2, 6, 8)
+    with torch.no_grad(), undisturbed(model):
+        watched = trace(model, Batch((x,)))
+    assert plan(watched, ["*.feed_forward"]).values == {}
+    assert len(plan(watched, ["*.attention"]).values) == 2
+
+
 class Windowed(nn.Module):
     """Softmax attention in windows of 3 tokens; the projection runs over windows as well, or over the sequence."""
 
