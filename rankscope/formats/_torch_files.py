@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PICKLE = 2**24
 # torch.save stores its records as they are; more than this is an archive made to fill the memory.
 _UNPACKED = 4
+_LIGHTNING = "pytorch-lightning_version"
 _TENSOR = re.compile(r"torch\._(utils|tensor)\._rebuild_\w*(tensor|parameter)\w*|torch\._tensor\._rebuild_from_type_v2")
 # Where training loops keep the weights beside the state of the optimizer.
 _WEIGHTS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "params", "weights", "ema")
@@ -104,7 +105,7 @@ def plain_pickle(path: Path, base: Description) -> Description:
     strange = foreign(found.names)
     told = dataclasses.replace(base, facts=tuple(facts), imports=_shown(strange))
     if harmful(strange):
-        return told.blocked(*_asks_for_code(path, strange, "", legacy=False))
+        return dataclasses.replace(told.blocked(*_asks_for_code(path, strange, "", legacy=False)), code=base.code)
     return (
         told
         if _is_module(found.root) or found.root is None
@@ -182,6 +183,8 @@ def _written_by(archive: zipfile.ZipFile, folder: str, names: list[str]) -> list
 def _pickled(path: Path, base: Description, found: Pickle) -> Description:
     """A description with what a pickle of torch.save would import and build."""
     facts = [*base.facts, ("holds", _content(found))]
+    if isinstance(found.root, dict) and isinstance(version := found.root.get(_LIGHTNING), str):
+        facts.append(("Lightning", display_name(version)))
     if found.tensors:
         atleast = "at least " if found.cut or found.broken else ""
         sorts = f" ({listed(list(found.sorts))})" if found.sorts else ""
