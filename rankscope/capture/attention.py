@@ -91,7 +91,7 @@ class _Finder:
         if own[1:]:
             why = f"{len(own)} attention calls in one block"
         else:
-            why = WINDOWS if own else CROSS if cross else NO_ATTENTION + fused(self.trace, block)
+            why = WINDOWS if own else CROSS if cross else NO_ATTENTION
         one = own[0] if len(own) == 1 and axes_fit(own[0].shape, block.shape, own[0].equation) else None
         if one:
             self.found.attention[one.steps, one.hit] = AttentionPlace(layer, "self", _how(one))
@@ -100,7 +100,8 @@ class _Finder:
         kind = kinds[own[0]] if len(own) == 1 else "self"
         untold = SHARED if kind == "shared" else UNTOLD if kind == "mixed" and own[0].own is None else None
         if untold or not self._values(block, one, mixed=kind == "mixed"):
-            self.found.no_values[layer.stack, layer.index] = untold or why
+            hidden = fused(self.trace, block) if why == NO_ATTENTION else ""
+            self.found.no_values[layer.stack, layer.index] = untold or why + hidden
 
     def _kind(self, block: Call, site: Attending) -> Kind:
         """Self or cross; `mixed`: a sum with earlier values; `first`: earlier values, `shared`: keys as well."""

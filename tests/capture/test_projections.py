@@ -135,6 +135,7 @@ def test_a_fused_projection_alone_is_named_in_the_reason():
     _, found = values_of(nn.Sequential(*[Block(Fused()) for _ in range(2)]), torch.randn(3, 6, 8))
     assert found.values == {}
     assert set(found.no_values.values()) == {f"{NO_ATTENTION}; in_proj_qkv gives its values together with others"}
+    assert set(found.no_attention.values()) == {NO_ATTENTION}
 
 
 def test_a_kernel_is_named_in_the_reason():
@@ -272,8 +273,8 @@ def test_repeated_heads_are_taken_once_in_either_order(order):
 
 TINY = {"vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, "num_attention_heads": 2}
 CASES = {  # class -> (how values are seen, how maps are), a reason where they are not
-    "Mamba": ("input of x_proj", NO_ATTENTION + "; in_proj gives its values together with others"),
-    "Mamba2": ("skip of y + D·x", NO_ATTENTION + "; in_proj gives its values together with others"),
+    "Mamba": ("input of x_proj", NO_ATTENTION),
+    "Mamba2": ("skip of y + D·x", NO_ATTENTION),
     "Rwkv": ("output of attention.value", NO_ATTENTION),
     "XLNet": ("softmax · einsum", "softmax · einsum"),
     "Longformer": ("output of attention.self.value", WINDOWS),
