@@ -24,6 +24,8 @@ _HOOKS = re.compile(r"_(state_dict_|load_state_dict_)?(\w+_)?(pre_|post_)?hooks"
 _REPLACED = {"forward", "__call__", "_compiled_call_impl"}
 # Names of a pickle of protocol 2 or older as they stand in its bytes: how the rest of a long one is looked at.
 _SPELLED = re.compile(rb"c([A-Za-z_][\w.]*)\n([A-Za-z_][\w.]*)\n")
+# Names that are looked for in the rest of a long or broken pickle.
+_SEARCHED = 20_000
 _MARK = object()
 
 
@@ -92,7 +94,7 @@ def read(data: bytes, steps: int = _STEPS) -> Pickle:
     found.length = stream.tell()
     found.root = machine.stack[0] if machine.stack else None
     if found.cut or found.broken:
-        for match in itertools.islice(_SPELLED.finditer(data), steps):
+        for match in itertools.islice(_SPELLED.finditer(data), _SEARCHED):
             found.names.setdefault(b".".join(match.groups()).decode("ascii"))
     return found
 

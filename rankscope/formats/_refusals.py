@@ -17,6 +17,7 @@ Remedies = tuple[tuple[str, str], ...]
 _REBUILD = ("Give the class and its weights", "rankscope probe yourmodule:Net --weights weights.pt")
 AGAIN = ("Get the file again", "download or copy it once more")
 SAVE_WEIGHTS = ("Where it was made, save the weights alone", "torch.save(model.state_dict(), 'weights.pt')")
+_TRUSTED_WEIGHTS = ("Its weights, if you trust it", "rankscope probe yourmodule:Net --weights FILE --trust")
 _TORCH_ONLY = ("Give the PyTorch model it was made from", "rankscope probe yourmodule:Net --weights weights.pt")
 
 
@@ -50,7 +51,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
         "loading it may run code",
         (
             _REBUILD,
-            ("Its weights, if you trust the file", "torch.save(torch.export.load('FILE').state_dict, 'weights.pt')"),
+            _TRUSTED_WEIGHTS,
         ),
     ),
     Kind.TORCH_PACKAGE: _Refusal("RS302", "loading it runs the code it carries", (_REBUILD,)),
@@ -60,15 +61,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
         (SAVE_WEIGHTS, _REBUILD),
     ),
     Kind.DCP_DIRECTORY: _Refusal(
-        "RS302",
-        "its index is a pickle, so loading it may run code",
-        (
-            _REBUILD,
-            (
-                "Its weights, if you trust the directory",
-                "python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIR weights.pt",
-            ),
-        ),
+        "RS302", "its index is a pickle, so loading it may run code", (_REBUILD, _TRUSTED_WEIGHTS)
     ),
     Kind.AOTINDUCTOR: _Refusal("RS303", "it is native code without layers to look into", (_REBUILD,)),
     Kind.GGUF: _Refusal(

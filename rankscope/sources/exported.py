@@ -7,6 +7,7 @@ gives the modules back, each of which runs its own part of the graph.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from pathlib import Path
@@ -92,6 +93,7 @@ def unflattened(program: Any, name: str) -> nn.Module:
             remedies=[_CLASS],
         ) from error
     _give_classes(model)
+    _give_names(model, program)
     return model
 
 
@@ -106,6 +108,25 @@ def _give_classes(model: nn.Module) -> None:
         home, _, last = display_name(dotted).rpartition(".")
         key = (type(part), dotted)
         part.__class__ = classes.setdefault(key, type(last, (type(part),), {"__module__": home}))
+
+
+def _give_names(model: nn.Module, program: Any) -> None:
+    """Let `forward` take its inputs by name, as before the export; torch takes each only as it was exported."""
+    names = list(getattr(program.module_call_graph[0].signature, "forward_arg_names", None) or ())
+    positional = names[: program.call_spec.in_spec.children()[0].num_children]
+    if not positional:
+        return
+    original = type(model)
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        first = [given.pop(name) for name in positional if name in given]
+        return original.forward(self, *first, *args[len(names) :], **given)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in ("self", *names) if name.isidentifier()]
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # a function takes attributes
+    model.__class__ = type(original.__name__, (original,), {"forward": forward, "__module__": original.__module__})
 
 
 def _load(path: Path, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 import zipfile
@@ -115,7 +116,12 @@ def test_keyword_arguments_and_open_lengths(tmp_path: Path) -> None:
     assert source.example is not None
     assert list(source.example.kwargs) == ["scale"]
     ids, scale = torch.arange(10).reshape(2, 5), torch.tensor(3.0)
-    torch.testing.assert_close(source.model(ids, scale=scale), net()(ids, scale))
+    expected = net()(ids, scale)
+    for args, kwargs in (((ids,), {"scale": scale}), ((), {"scale": scale, "ids": ids}), ((ids, scale), {})):
+        torch.testing.assert_close(source.model(*args, **kwargs), expected)
+    assert list(inspect.signature(source.model.forward).parameters) == ["ids", "scale"]
+    report = rankscope.probe(source.model, {"ids": ids, "scale": scale}, measures="mu_bar")
+    assert report.coverage.measured == 4
 
 
 def test_weights_for_a_factory(archive: Path, tmp_path: Path) -> None:
