@@ -1,6 +1,7 @@
-"""Renderers: reports turned into text, one file a format. Each only writes to a stream.
+"""Renderers: reports, comparisons and findings turned into text, one file a format. Each only writes to a stream.
 
-A module of this folder registers its format with `renderer`; `save` and `load` are the doors for files.
+A module of this folder registers its format with `renderer`, once for each subject that it can show; `save` and `load`
+are the doors for files.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class Style:
 
 
 class Write(Protocol):
-    """Writes reports to a stream, which takes bytes where the format is binary."""
+    """Writes a subject to a stream, which takes bytes where the format is binary."""
 
-    def __call__(self, reports: Sequence[Report], stream: Any, style: Style, /) -> None:
-        """Write all of them; nothing else is touched."""
+    def __call__(self, subject: Any, stream: Any, style: Style, /) -> None:
+        """Write all of it; nothing else is touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,12 @@ class Renderer:
     needs: str | None = None
     extra: str | None = None
 
-    def content(self, reports: Report | Sequence[Report], style: Style | None = None) -> str | bytes:
-        """Reports in this format.
+    def content(self, subject: Any, style: Style | None = None) -> str | bytes:
+        """A subject in this format.
 
         Args:
-            reports: one, or several: rows are joined, pages follow each other, and a format of one report refuses.
+            subject: a report, or several: rows are joined, pages follow each other, and a format of one report
+                refuses; or the comparison or the findings that the format was registered for.
             style: what the reader can show.
 
         Returns:
@@ -72,15 +74,15 @@ class Renderer:
         """
         self.check()
         stream: Any = io.BytesIO() if self.binary else io.StringIO()
-        self.write([reports] if isinstance(reports, Report) else reports, stream, style or Style())
+        self.write([subject] if isinstance(subject, Report) else subject, stream, style or Style())
         content: str | bytes = stream.getvalue()
         return content
 
-    def text(self, reports: Report | Sequence[Report], style: Style | None = None) -> str:
-        """Reports in this format, for the screen.
+    def text(self, subject: Any, style: Style | None = None) -> str:
+        """A subject in this format, for the screen.
 
         Args:
-            reports: as `content` takes them.
+            subject: as `content` takes it.
             style: what the reader can show.
 
         Returns:
@@ -89,7 +91,7 @@ class Renderer:
         Raises:
             UsageError: the format is binary.
         """
-        content = self.content(reports, style)
+        content = self.content(subject, style)
         if isinstance(content, bytes):
             headline = f"{self.name} was not written: it is no text, and the screen would not show it"
             raise UsageError("RS607", headline, remedies=[("Write it to a file", f"-o report{self.suffixes[0]}")])
@@ -118,16 +120,24 @@ class Renderer:
 
 
 RENDERERS: Registry[Renderer] = Registry("output format", "rankscope.renderers")
+COMPARISONS: Registry[Renderer] = Registry("output format of a comparison", "rankscope.renderers")
+FINDINGS: Registry[Renderer] = Registry("output format of a check", "rankscope.renderers")
 
 
 def renderer(
-    name: str, *suffixes: str, binary: bool = False, needs: str | None = None, extra: str | None = None
+    name: str,
+    *suffixes: str,
+    of: Registry[Renderer] = RENDERERS,
+    binary: bool = False,
+    needs: str | None = None,
+    extra: str | None = None,
 ) -> Callable[[Write], Write]:
     """Decorator: register a function as the writer of a format.
 
     Args:
         name: what `--format` calls it.
         suffixes: the suffixes of its files, such as ``".json"``.
+        of: what it writes: RENDERERS for reports, COMPARISONS, FINDINGS.
         binary: whether it writes bytes.
         needs: a module that is not among the requirements of rankscope.
         extra: the extra of rankscope that installs it.
@@ -137,36 +147,38 @@ def renderer(
     """
 
     def register(write: Write) -> Write:
-        RENDERERS.add(name, Renderer(name, suffixes, write, binary, needs, extra))
+        of.add(name, Renderer(name, suffixes, write, binary, needs, extra))
         return write
 
     return register
 
 
-def screen_for(name: str | None, outputs: Sequence[Path]) -> Renderer:
+def screen_for(name: str | None, outputs: Sequence[Path], of: Registry[Renderer] = RENDERERS) -> Renderer:
     """The renderer of the screen: the named one, or the table where that one is for files and there are some.
 
     Args:
         name: what `--format` says.
         outputs: the files that will be written.
+        of: the formats of the subject.
 
     Returns:
         A renderer of text.
     """
-    entry = RENDERERS[name or "table"]
+    entry = of[name or "table"]
     if not entry.binary:
         return entry
     if not outputs:
         entry.text(())
-    return RENDERERS["table"]
+    return of["table"]
 
 
-def renderer_for(path: Path, name: str | None = None) -> Renderer:
+def renderer_for(path: Path, name: str | None = None, of: Registry[Renderer] = RENDERERS) -> Renderer:
     """The renderer of an output file: that of its suffix, else the named one.
 
     Args:
         path: the output file.
         name: the format for a file whose suffix says nothing.
+        of: the formats of the subject.
 
     Returns:
         The renderer.
@@ -177,25 +189,26 @@ def renderer_for(path: Path, name: str | None = None) -> Renderer:
     if path.is_dir():
         inside = ("Name a file in it", f"-o {path / 'report.json'}")
         raise UsageError("RS601", f"{path} cannot be written: it is a folder", remedies=[inside])
-    for entry in RENDERERS.values():
+    for entry in of.values():
         if path.suffix.lower() in entry.suffixes:
             return entry
     if name is not None:
-        return RENDERERS[name]
-    known = ", ".join(f"{suffix} ({entry.name})" for entry in RENDERERS.values() for suffix in entry.suffixes)
+        return of[name]
+    known = ", ".join(f"{suffix} ({entry.name})" for entry in of.values() for suffix in entry.suffixes)
     headline = f"{path} was not written: its suffix names no output format"
     raise UsageError("RS604", headline, details=[("known", known)], remedies=[("Name the format", "--format json")])
 
 
-def check(outputs: Iterable[Path], name: str | None = None) -> None:
+def check(outputs: Iterable[Path], name: str | None = None, of: Registry[Renderer] = RENDERERS) -> None:
     """Make sure that every output has a format and a place, before the long work.
 
     Args:
         outputs: the files that will be written.
         name: the format for files whose suffix says nothing.
+        of: the formats of the subject.
     """
     for path in outputs:
-        renderer_for(path, name).check()
+        renderer_for(path, name, of).check()
         check_writable(path)
 
 
@@ -212,18 +225,23 @@ def save(reports: Report | Sequence[Report], path: Path, wide: bool = False, nam
 
 
 def save_all(
-    reports: Report | Sequence[Report], outputs: Iterable[Path], wide: bool = False, name: str | None = None
+    subject: Any,
+    outputs: Iterable[Path],
+    wide: bool = False,
+    name: str | None = None,
+    of: Registry[Renderer] = RENDERERS,
 ) -> None:
     """Write several files; none is touched where one of them cannot be made.
 
     Args:
-        reports: as `Renderer.content` takes them.
+        subject: as `Renderer.content` takes it.
         outputs: the files; the suffix of each chooses its format.
         wide: CSV with measures as columns.
         name: the format for files whose suffix says nothing.
+        of: the formats of the subject.
     """
     style = Style(wide=wide)
-    for path, content in [(path, renderer_for(path, name).content(reports, style)) for path in outputs]:
+    for path, content in [(path, renderer_for(path, name, of).content(subject, style)) for path in outputs]:
         write_whole(path, content)
 
 
