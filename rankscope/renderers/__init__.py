@@ -1,25 +1,25 @@
 """Renderers: reports, comparisons and findings turned into text, one file a format. Each only writes to a stream.
 
-A module of this folder registers its format with `renderer`, once for each subject that it can show; `save` and `load`
-are the doors for files.
+A module of this folder registers its format with `renderer`, once for each subject that it can show; `save`
+writes files, and `load`, from `rankscope.saved`, reads a report back.
 """
 
 from __future__ import annotations
 
 import importlib
 import io
-import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rankscope.errors import CannotMeasure, UsageError
+from rankscope.errors import UsageError
 from rankscope.files import check_writable, write_whole
 from rankscope.records import Report
 from rankscope.registry import Registry
+from rankscope.saved import load as load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,49 +243,3 @@ def save_all(
     style = Style(wide=wide)
     for path, content in [(path, renderer_for(path, name, of).content(subject, style)) for path in outputs]:
         write_whole(path, content)
-
-
-def load(path: str | Path) -> Report:
-    """Read a report that was saved as JSON.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The report, equal to the one that was saved.
-
-    Raises:
-        CannotMeasure: the file cannot be read, is no report, was cut short, or has another schema version.
-    """
-    path = Path(path)
-    try:
-        report = Report.from_json(path.read_text(encoding="utf-8"))
-        _check_rows(report)
-    except OSError as error:
-        raise CannotMeasure("RS605", f"{path} was not read: {error.strerror or error}") from error
-    except CannotMeasure as error:
-        raise CannotMeasure(error.code, f"{path}: {error.headline}", details=_told(path)) from error
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        headline = f"{path}: not a report: {type(error).__name__}: {str(error)[:200]}"
-        raise CannotMeasure("RS602", headline, details=_told(path)) from error
-    return report
-
-
-def _told(path: Path) -> list[tuple[str, str]]:
-    """What helps where another format of the same report was given."""
-    json = path.suffix.lower() == ".json"
-    return [] if json else [("note", "only a report saved as .json is read back; CSV and Markdown leave parts out")]
-
-
-def _check_rows(report: Report) -> None:
-    """Refuse rows that no version of rankscope writes; a later check must not trip over them, or pass them."""
-    for row in report.rows:
-        if not isinstance(row.stack, str) or not isinstance(row.layer, str) or not isinstance(row.measure, str):
-            raise TypeError(f"a row without stack, layer or measure: {row.key}")
-        if not isinstance(row.layer_index, int) or row.status not in {"ok", "undefined", "skipped", "error"}:
-            raise ValueError(f"a row with a wrong layer_index or status: {row.key}")
-        for value in (row.value, row.min, row.max, row.std, row.error, row.ceiling, row.reference, row.floor):
-            if value is not None and (not isinstance(value, (int, float)) or not math.isfinite(value)):
-                raise ValueError(f"a row with a number that is none: {row.key}")
-        if row.status == "ok" and row.value is None:
-            raise ValueError(f"a row of status ok without a value: {row.key}")
