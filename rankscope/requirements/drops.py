@@ -1,0 +1,115 @@
+"""Drops: how far a measure fell under its baseline, layer by layer; a layer that was added or is gone fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rankscope.errors import UsageError
+from rankscope.requirements.baseline import DIGITS, NAME, healthy_end
+from rankscope.requirements.coverage import Cell, aggregated, covered, no_layer, over_depth, select
+from rankscope.requirements.findings import Finding
+from rankscope.requirements.names import Name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rankscope.records import Report
+    from rankscope.requirements.baseline import Baseline
+    from rankscope.requirements.coverage import Cells
+    from rankscope.requirements.grammar import Requirement
+
+_SLACK = 0.5 * 10.0 ** (1 - DIGITS)  # what rounding to the digits of a baseline can take away, as a share
+
+
+def drops(report: Report, rule: Requirement, baseline: Baseline | None) -> Iterator[Finding]:
+    """Hold a rule on a drop against a report and its baseline.
+
+    Args:
+        report: the report.
+        rule: one whose operator is ``max_drop``; a percentage is one of the value in the baseline.
+        baseline: what the drop is counted from.
+
+    Yields:
+        A finding for each number, or for each stack where the rule is on an aggregate.
+
+    Raises:
+        UsageError: there is no baseline, the rule matches no layer, or a drop of the measure is no loss.
+    """
+    if baseline is None:
+        remedies = [("Record one", f"--update-baseline writes {NAME}"), ("Name one", f"--baseline {NAME}")]
+        raise UsageError("RS122", f"'{rule}' has no baseline to count from", remedies=remedies)
+    name = Name.of(rule.measure)
+    cells = covered(report, rule.measure)
+    if healthy_end(name.measure) == "low":
+        headline = f"'{rule}' would let a collapse pass: {name.measure} rises where representations get poorer"
+        raise UsageError("RS118", headline, remedies=[("Limit it instead", f"--max {rule.measure}=NUMBER")])
+    baseline.check_same(report, [name.measure])
+    then = _recorded(baseline, name)
+    now, before = select(rule, cells), select(rule, then)
+    if not now and not before:
+        error = no_layer(rule, cells)
+        raise error
+    for stack in dict.fromkeys([*now, *before]):
+        yield from _stack(rule, stack, cells, now.get(stack, ()), then, before.get(stack, ()), baseline)
+
+
+def _recorded(baseline: Baseline, name: Name) -> Cells:
+    """The values of a baseline as cells, so that a selector means the same there."""
+    found: dict[str, list[Cell]] = {}
+    for entry in baseline.layers:
+        for label, value in sorted(entry.values.items()):
+            if name.labels(label):
+                found.setdefault(entry.stack, []).append(Cell(entry.index, entry.name, value=value, label=label))
+    return {stack: tuple(cells) for stack, cells in found.items()}
+
+
+def _stack(
+    rule: Requirement,
+    stack: str,
+    cells: Cells,
+    now: tuple[Cell, ...],
+    then: Cells,
+    before: tuple[Cell, ...],
+    baseline: Baseline,
+) -> Iterator[Finding]:
+    """One stack: layers that were added or are gone, then the numbers."""
+    there = {cell.layer for cell in cells.get(stack, ())}
+    recorded = {entry.name for entry in baseline.layers if entry.stack == stack}
+    added = [cell for cell in now if cell.layer not in recorded]
+    gone = [cell for cell in before if cell.layer not in there]
+    values = over_depth(cells.get(stack, ()))
+    for cell in added:
+        found = _finding(rule, stack, cell, values, None)
+        yield replace(found, status="failed", reason="the baseline holds no such layer: it was added")
+    for cell in gone:
+        found = _finding(rule, stack, cell, values, cell.value)
+        yield replace(found, status="failed", value=None, reason="the layer of the baseline is gone")
+    if rule.aggregate == "each":
+        known = {(cell.layer, cell.label): cell.value for cell in then.get(stack, ())}
+        for cell in now:
+            if cell.layer in recorded:
+                yield _finding(rule, stack, cell, values, known.get((cell.layer, cell.label)))
+    elif not added and not gone:
+        value, reason = aggregated(now, rule.aggregate)
+        base, _ = aggregated(before, rule.aggregate) if before else (None, None)
+        found = _finding(rule, stack, Cell(0, "", value=value, reason=reason), values, base)
+        yield replace(found, layer_index=None, layer=None)
+
+
+def _finding(
+    rule: Requirement, stack: str, cell: Cell, values: tuple[float | None, ...], base: float | None
+) -> Finding:
+    """One number against the one it is counted from."""
+    limit = None if base is None else _limit(rule, base)
+    found = Finding(rule, "undefined", stack, cell.layer_index, cell.layer, cell.head, cell.parameter, cell.value)
+    found = replace(found, limit=limit, baseline=base, values=values)
+    if cell.value is None or limit is None or base is None:
+        return replace(found, reason=cell.reason or f"the baseline holds no {rule.measure} of this layer")
+    return replace(found, status="ok" if cell.value >= limit - _SLACK * abs(base) else "failed")
+
+
+def _limit(rule: Requirement, base: float) -> float:
+    """The least value that the rule allows."""
+    amount = float(rule.limit)
+    return base - (amount / 100 * abs(base) if rule.percent else amount)

@@ -1,0 +1,178 @@
+"""Findings: what came of every rule at every layer it covers, in the one form that all outputs are made from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from rankscope.plain import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rankscope.requirements.grammar import Requirement, Severity
+
+SCHEMA = "rankscope.check/1"
+Outcome = Literal["ok", "failed", "undefined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule at one layer, or over the layers of one stack where the rule is on an aggregate or on the verdict.
+
+    `value` is a number, a word of the verdict, or None where there is none; `limit` what it is held against, in the
+    same unit (percent where the rule is in percent of the ceiling), and `baseline` the value that a drop is counted
+    from. `reason` says why a status is undefined, or what else went wrong. `values` is the measure over the depth of
+    the stack, and `first` the first layer there that does not keep the limit, with its value.
+    """
+
+    requirement: Requirement
+    status: Outcome
+    stack: str | None = None
+    layer_index: int | None = None
+    layer: str | None = None
+    head: int | None = None
+    parameter: str | None = None
+    value: float | str | None = None
+    limit: float | str | None = None
+    baseline: float | None = None
+    reason: str | None = None
+    values: tuple[float | None, ...] = ()
+    first: tuple[str, float] | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """Of the rule: ``"error"``, or ``"warn"`` for one that prints only."""
+        return self.requirement.severity
+
+    @property
+    def place(self) -> str | None:
+        """Where: the layer with its head or parameter, or the stack; untrusted text, None for the whole model."""
+        name = self.stack if self.layer is None else self.layer
+        if name is None or (self.head is None and self.parameter is None):
+            return name
+        return f"{name} head {self.head}" if self.parameter is None else f"{name} {self.parameter}"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that came of a check: it passes where every rule is shown to hold at every layer it covers.
+
+    A rule of severity ``"warn"`` counts only where the check is `strict`. `model` and `inputs` are those of the report.
+
+    Example:
+        >>> from rankscope.requirements import parse
+        >>> rules = parse("mu_bar >= 0.1"), parse("mu_bar >= 0.2")
+        >>> findings = Findings(rules, tuple(Finding(rule, status) for rule, status in zip(rules, ("ok", "failed"))))
+        >>> findings.passed, findings.exit_code, [findings.status(rule) for rule in rules]
+        (False, 1, ['ok', 'failed'])
+    """
+
+    requirements: tuple[Requirement, ...]
+    findings: tuple[Finding, ...]
+    model: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
+    created: str = ""
+    rankscope: str = ""
+    schema: str = SCHEMA
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rule that counts was shown to hold."""
+        return not any(self.counts(finding) for finding in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all holds, 1 where a requirement failed."""
+        return 0 if self.passed else 1
+
+    def counts(self, finding: Finding) -> bool:
+        """Whether a finding makes the check fail.
+
+        Args:
+            finding: one of these.
+
+        Returns:
+            False for one that holds, and for a warning unless the check is strict.
+        """
+        return finding.status != "ok" and (self.strict or finding.severity == "error")
+
+    def of(self, requirement: Requirement) -> tuple[Finding, ...]:
+        """What came of one rule.
+
+        Args:
+            requirement: one of these.
+
+        Returns:
+            Its findings, in the order of the layers.
+        """
+        return tuple(finding for finding in self.findings if finding.requirement is requirement)
+
+    def status(self, requirement: Requirement) -> Outcome:
+        """The worst status among the findings of one rule: failed before undefined before ok.
+
+        Args:
+            requirement: one of these.
+
+        Returns:
+            The status.
+        """
+        found = {finding.status for finding in self.of(requirement)}
+        return "failed" if "failed" in found else "undefined" if "undefined" in found else "ok"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The findings as plain data in the order of the published schema; numbers that are not finite become null.
+
+        Returns:
+            Nested dicts, lists, strings and finite numbers.
+        """
+        counts = Counter(finding.status for finding in self.findings)
+        known = ("spec", "class", "format", "sha256")
+        found: dict[str, Any] = finite(
+            {
+                "schema": self.schema,
+                "rankscope": self.rankscope,
+                "created": self.created,
+                "model": {name: self.model.get(name) for name in known},
+                "inputs": {name: self.inputs.get(name) for name in ("source", "sha256", "seed")},
+                "strict": self.strict,
+                "passed": self.passed,
+                "exit_code": self.exit_code,
+                "counts": {status: counts[status] for status in ("ok", "failed", "undefined")},
+                "requirements": [self._rule(requirement) for requirement in self.requirements],
+                "findings": [self._finding(finding) for finding in self.findings],
+            }
+        )
+        return found
+
+    def to_json(self) -> str:
+        """The findings as JSON text; names are as the model has them.
+
+        Returns:
+            ASCII text.
+        """
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def _rule(self, requirement: Requirement) -> dict[str, Any]:
+        return {
+            "rule": str(requirement),
+            "measure": requirement.measure,
+            "aggregate": requirement.aggregate,
+            "operator": requirement.operator,
+            "limit": requirement.limit,
+            "percent": requirement.percent,
+            "selector": str(requirement.selector),
+            "severity": requirement.severity,
+            "reason": requirement.reason,
+            "status": self.status(requirement),
+        }
+
+    def _finding(self, finding: Finding) -> dict[str, Any]:
+        number = next(i for i, rule in enumerate(self.requirements) if rule is finding.requirement)
+        names = ("status", "stack", "layer_index", "layer", "head", "parameter", "value", "limit", "baseline", "reason")
+        first = None if finding.first is None else {"layer": finding.first[0], "value": finding.first[1]}
+        told = {name: getattr(finding, name) for name in names}
+        return {"requirement": number, **told, "values": list(finding.values), "first": first}
