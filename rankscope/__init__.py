@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Any
 from rankscope._version import __version__
 
 if TYPE_CHECKING:
+    from rankscope.comparison import compare
     from rankscope.explanations import explain
     from rankscope.inspection import inspect
     from rankscope.pipeline import probe
     from rankscope.records import Report
-    from rankscope.renderers import load
+    from rankscope.saved import load
     from rankscope.zoo import list_zoo
 
 _PUBLIC = {
     "Report": "rankscope.records",
+    "compare": "rankscope.comparison",
     "explain": "rankscope.explanations",
     "inspect": "rankscope.inspection",
     "list_zoo": "rankscope.zoo",
-    "load": "rankscope.renderers",
+    "load": "rankscope.saved",
     "probe": "rankscope.pipeline",
 }
 
-__all__ = ["Report", "__version__", "explain", "inspect", "list_zoo", "load", "probe"]
+__all__ = ["Report", "__version__", "compare", "explain", "inspect", "list_zoo", "load", "probe"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,7 @@ SCHEMA = "rankscope.comparison/1"
 
 Outcome = Literal["equal", "noise", "differs", "untested", "undefined"]
 Alignment = Literal["name", "depth"]
+Basis = Literal["exact", "noise", "numbers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first layer at which two models differ: of one measure, or of all (`measure` and `site` of the clearest)."""
+    """The first layer at which two models differ: of one measure, or of all (`measure` and `site` of the clearest).
+
+    `basis`: ``exact`` where every number of the layers before is equal, sequence by sequence, so that sampling has no
+    part in it; ``noise`` where it lies beyond the noise over sequences; ``numbers`` where the numbers alone were asked.
+    """
 
     measure: str
     site: str
@@ -107,6 +112,7 @@ class First:
     reference: float
     other: float
     p: float | None
+    basis: Basis
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,9 @@ class Pair:
     """The reference beside one other.
 
     `first` is the first layer that differs beyond noise in what the forward pass shows (gradients run backwards: one
-    block changes those of every layer); `first_of` the same for each measure, gradients too; `first_unequal` the first
-    layer whose numbers are not equal, beyond noise or not. None: there is no such layer.
+    block changes those of every layer); `first_of` the first of each measure beyond the noise over sequences;
+    `first_unequal` the first layer whose numbers are not equal, beyond noise or not. None: there is no such layer.
+    `tests` counts the differences that were tested, and so what `p` is corrected for.
     """
 
     reference: str

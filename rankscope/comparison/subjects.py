@@ -1,0 +1,114 @@
+"""Subjects: saved reports and models, made into reports of the same inputs."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankscope.comparison.records import Subject
+from rankscope.errors import InputError
+from rankscope.records import Report
+from rankscope.saved import is_saved, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rankscope.records import Note
+
+    Probe = Callable[[Sequence[tuple[int, Any]], Report | None], Iterable[tuple[int, Report, float | None]]]
+    Announce = Callable[[Iterable[Note]], None]
+
+
+def letter(number: int) -> str:
+    """The letter of a subject: from A to Z, then AA.
+
+    Args:
+        number: from 0 on.
+
+    Returns:
+        The letter.
+
+    Example:
+        >>> letter(0), letter(25), letter(26)
+        ('A', 'Z', 'AA')
+    """
+    before, last = divmod(number, 26)
+    return (letter(before - 1) if before else "") + string.ascii_uppercase[last]
+
+
+def gathered(given: Sequence[Any], probe: Probe) -> tuple[Subject, ...]:
+    """Read the saved reports, measure the models, and make sure that all are of the same inputs.
+
+    Args:
+        given: reports, paths of saved reports, and whatever names a model.
+        probe: measures models, given with their numbers, on the inputs of a report, where there is one; yields for
+            each its number, its report and the seconds of a forward pass.
+
+    Returns:
+        The subjects in the order given.
+    """
+    found: dict[int, Subject] = {}
+    models = []
+    for i, each in enumerate(given):
+        if isinstance(each, Report):
+            found[i] = Subject(letter(i), str(each.model.get("spec", "report")), each)
+        elif isinstance(each, str | Path) and is_saved(each):
+            found[i] = Subject(letter(i), Path(each).name, load(each))
+        else:
+            models.append((i, each))
+    check_inputs(list(found.values()))
+    if models:
+        saved = next(iter(found.values())).report if found else None
+        for i, report, seconds in probe(models, saved):
+            found[i] = Subject(letter(i), str(report.model.get("spec", "model")), report, seconds)
+    subjects = tuple(found[i] for i in sorted(found))
+    check_inputs(subjects)
+    return subjects
+
+
+def check_inputs(subjects: Sequence[Subject]) -> None:
+    """Refuse reports of other inputs than the first one's.
+
+    Args:
+        subjects: those compared.
+
+    Raises:
+        InputError: the fingerprints differ; the field and both sources are named.
+    """
+    for subject in subjects[1:]:
+        first, other = subjects[0].report.inputs, subject.report.inputs
+        if first.get("sha256") != other.get("sha256") or first.get("sha256") is None:
+            error = other_inputs(f"{subjects[0].letter}, {subjects[0].name}", first, subject.name, other)
+            raise error
+
+
+def other_inputs(who: str, first: Any, name: str, other: Any) -> InputError:
+    """The error for two that saw other inputs.
+
+    Args:
+        who: the letter and the name of the first.
+        first: what its report says of its inputs.
+        name: the other.
+        other: what is known of its inputs.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    return InputError(
+        "RS621",
+        f"{name} was not compared: it saw other inputs than {who}",
+        details=[
+            ("field", f"inputs.sha256: {_short(first)} and {_short(other)}"),
+            ("first", str(first.get("source", "unknown"))),
+            ("other", str(other.get("source", "unknown"))),
+        ],
+        remedies=[
+            ("Measure both on the same", "rankscope compare MODEL vs MODEL --input FILE"),
+            ("Or save a report of the same inputs", "rankscope probe MODEL --input FILE -o FILE.json"),
+        ],
+    )
+
+
+def _short(inputs: Any) -> str:
+    return str(inputs.get("sha256") or "none")[:12]
