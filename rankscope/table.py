@@ -181,7 +181,7 @@ def _column(label: str, rows: Iterable[Row], index: Sequence[int]) -> Column:
 
 def _worst(rows: list[Row]) -> Row:
     """The worst of several parameters: of those with a number the largest condition or norm, the smallest rank."""
-    sound = [row for row in rows if number(row) is not None]
+    sound = [row for row in rows if number(row) is not None] if len(rows) > 1 else []
     if not sound:
         return rows[0]
     high = any(word in rows[0].measure for word in ("condition", "norm", "spread"))

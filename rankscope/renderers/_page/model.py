@@ -1,0 +1,105 @@
+"""Model of the page: what the template shows. Every text in it is plain; the template escapes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A verdict: the word that is coloured, whom it is about, the sentence, and facts beside it."""
+
+    word: str
+    name: str
+    text: str
+    facts: tuple[tuple[str, str], ...] = ()
+    key: Markup | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A plain table: requirements, differences, what is missing, provenance.
+
+    `words` are the numbers of the columns that hold text, set to the left; `heads` whether the first column heads its
+    line; `marks` the column whose word is shown as a badge.
+    """
+
+    title: str
+    caption: str
+    headings: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    words: frozenset[int] = frozenset()
+    heads: bool = False
+    marks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart with what it shows in words; `keys` say which line is which where the legend of the page does not."""
+
+    title: str
+    caption: str
+    svg: Markup
+    keys: tuple[tuple[Markup, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """The heat map of one stack: a strip of colours a measure, with its first and last number."""
+
+    title: str
+    key: Markup
+    span: str
+    lines: tuple[tuple[str, Markup, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number of the full table as text; `status` is empty for ok, and `mark` the footnote with the reason."""
+
+    text: str
+    status: str = ""
+    mark: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The full table: `names` head the columns that say where, `labels` those of measures.
+
+    The first `telling` measures are shown at once, where there is a script to show the others.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    telling: int
+    lines: tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...]
+    reasons: tuple[str, ...]
+    floor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that the template shows, in its order; what is empty is left out."""
+
+    title: str
+    headline: str
+    cards: tuple[Card, ...]
+    leads_title: str = ""
+    leads: tuple[Listing, ...] = ()
+    legend: tuple[tuple[Markup, str], ...] = ()
+    figures: tuple[Figure, ...] = ()
+    more: tuple[Figure, ...] = ()
+    heats: tuple[Heat, ...] = ()
+    spectra: tuple[Figure, ...] = ()
+    grid: Grid | None = None
+    missing: Listing | None = None
+    notes: tuple[tuple[str, str, str], ...] = ()
+    origin: tuple[Listing, ...] = ()
+    made: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)

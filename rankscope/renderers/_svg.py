@@ -1,0 +1,285 @@
+"""SVG: lines over depth and strips of colour, drawn as text without a plotting library; the page's CSS has the colours.
+
+A line is told from another by colour, dash and marker together: its class is ``s0`` … ``s7``, its marker ``m0`` … ``m5``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+STYLES, MARKERS = 8, 6
+_WIDTH, _HEIGHT = 440, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 14, 36
+_X0, _X1, _Y0, _Y1 = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM, _TOP
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A range of numbers laid along a line, by their logarithm where `log` is set."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """Where a value lies, 0 at `low` and 1 at `high`; what lies outside is put at the end."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        if self.log:
+            value = math.log(value) if value > 0 else low
+        return min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.5
+
+    def ticks(self, most: int) -> list[float]:
+        """Round numbers inside the range, at most about `most` of them."""
+        if self.log and self.high / self.low >= 10:
+            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            stride = max(1, math.ceil((last - first + 1) / most))
+            return [10.0**power for power in range(first, last + 1) if (last - power) % stride == 0]
+        raw = (self.high - self.low) / most or 1.0
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+        return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve: an x and a y a point, None where there is no number.
+
+    `titles` holds what a pointer that rests on a point is told, empty for a line without points; `band` the least and
+    largest y beside each point; `hollow` the points whose number is only a bound; `lost` what is told where y is None.
+    """
+
+    name: str
+    style: int
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    titles: tuple[str, ...] = ()
+    band: tuple[tuple[float, float] | None, ...] = ()
+    hollow: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """A line to read the curves against: of `kind` ``ceiling``, ``reference``, ``floor`` or ``limit``."""
+
+    kind: str
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Curves over one axis; `label` says all of it in words, for whoever does not see it."""
+
+    label: str
+    across: str
+    up: str
+    x: Axis
+    y: Axis
+    lines: tuple[Line, ...]
+    guides: tuple[Guide, ...] = ()
+    whole: bool = True
+
+
+def draw(chart: Chart) -> Markup:
+    """A chart as an ``<svg>`` that scales with its place.
+
+    Args:
+        chart: what to draw.
+
+    Returns:
+        The element; every text is escaped.
+
+    Example:
+        >>> line = Line("net", 0, (0, 1), (1.0, 0.5))
+        >>> draw(Chart("falls", "layer", "", Axis(0, 1), Axis(0, 1), (line,)))[:31]
+        Markup('<svg class="chart" viewBox="0 0')
+    """
+    parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(chart.label)}">']
+    parts += [_axes(chart)]
+    parts += _guides(chart)
+    parts += [_band(chart, line) for line in chart.lines if line.band]
+    parts += [_curve(chart, line) for line in chart.lines]
+    parts += [_points(chart, line) for line in chart.lines if line.titles]
+    return Markup("".join(parts) + "</svg>")  # noqa: S704 - every text in it went through escape
+
+
+def strip(levels: Sequence[str | None], titles: Sequence[str], label: str) -> Markup:
+    """A row of cells of colour, one a layer.
+
+    Args:
+        levels: the class of each cell; None leaves a hole.
+        titles: what a pointer that rests on a cell is told; empty to leave that out and draw equal neighbours as one.
+        label: all of it in words.
+
+    Returns:
+        The element; every text is escaped.
+    """
+    cells = []
+    if titles:
+        for i, (level, title) in enumerate(zip(levels, titles, strict=True)):
+            cells.append(f"<rect x={i} class={level or 'x'}><title>{escape(title)}</title></rect>")
+    else:
+        start = 0
+        for level, group in groupby(levels):
+            size = len(list(group))
+            if level is not None:
+                cells.append(f"<path class={level} d=M{start},0h{size}v1h-{size}z />")
+            start += size
+    head = f'<svg class="strip" viewBox="0 0 {len(levels)} 1" preserveAspectRatio="none" role="img" '
+    return Markup(f'{head}aria-label="{escape(label)}">{"".join(cells)}</svg>')  # noqa: S704 - escaped above
+
+
+def sample(style: int) -> Markup:
+    """A short piece of a curve with its marker, for the legend.
+
+    Args:
+        style: the number of the line.
+
+    Returns:
+        The element.
+    """
+    return Markup(  # noqa: S704 - no text in it
+        f'<svg class="key" viewBox="0 0 44 14" aria-hidden="true"><path class="line {_class(style)}" d="M2,7h40"/>'
+        f'<use class="{_class(style)}" href="#m{style % MARKERS}" x="22" y="7"/></svg>'
+    )
+
+
+def defs() -> Markup:
+    """The markers that every chart of a page refers to; written once, at its top.
+
+    Returns:
+        The element, which takes no room.
+    """
+    shapes = (
+        "M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z",
+        "M-2.7,-2.7h5.4v5.4h-5.4z",
+        "M0,-3.6L3.3,2.4L-3.3,2.4z",
+        "M0,-3.8L3.8,0L0,3.8L-3.8,0z",
+        "M0,3.6L3.3,-2.4L-3.3,-2.4z",
+        "M-3.4,-1.1h2.3v-2.3h2.2v2.3h2.3v2.2h-2.3v2.3h-2.2v-2.3h-2.3z",
+    )
+    marks = "".join(f'<path id="m{i}" d="{shape}"/>' for i, shape in enumerate(shapes))
+    lost = '<path id="mx" d="M-3,-3L3,3M-3,3L3,-3"/>'
+    return Markup(f'<svg class="defs" aria-hidden="true"><defs>{marks}{lost}</defs></svg>')  # noqa: S704 - no text in it
+
+
+def _class(style: int) -> str:
+    return f"s{style % STYLES}"
+
+
+def _n(value: float) -> str:
+    """A coordinate, no finer than a tenth of a pixel."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _x(chart: Chart, value: float) -> float:
+    return _X0 + chart.x.at(value) * (_X1 - _X0)
+
+
+def _y(chart: Chart, value: float) -> float:
+    return _Y0 - chart.y.at(value) * (_Y0 - _Y1)
+
+
+def _axes(chart: Chart) -> str:
+    """Rules and numbers of both axes."""
+    parts = []
+    for tick in chart.y.ticks(5 if chart.whole else 3):
+        y = _n(_y(chart, tick))
+        parts.append(f'<path d="M{_X0},{y}H{_X1}"/><text x="{_X0 - 6}" y="{y}" dy=".35em">{_tick(tick)}</text>')
+    for tick in chart.x.ticks(8 if chart.whole else 4):
+        x = _n(_x(chart, tick))
+        parts.append(f'<path d="M{x},{_Y0}v4"/><text class="mid" x="{x}" y="{_Y0 + 15}">{_tick(tick)}</text>')
+    parts.append(f'<text class="mid name" x="{(_X0 + _X1) / 2:g}" y="{_HEIGHT - 4}">{escape(chart.across)}</text>')
+    if chart.up:
+        parts.append(f'<text class="name from" x="4" y="8">{escape(chart.up)}</text>')
+    return f'<g class="axes">{"".join(parts)}</g>'
+
+
+def _tick(value: float) -> str:
+    size = abs(value)
+    if size and not 1e-3 <= size < 1e5:
+        mantissa, _, power = f"{value:.1e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(power)}"
+    return f"{value:.6g}"
+
+
+def _guides(chart: Chart) -> list[str]:
+    """Lines of reference, each with its label at the right unless another stands there."""
+    parts: list[str] = []
+    taken: list[float] = []
+    for guide in chart.guides:
+        ys = [_y(chart, value) for value in guide.y]
+        bends = [i for i in range(len(ys)) if i in (0, len(ys) - 1) or not ys[i - 1] == ys[i] == ys[i + 1]]
+        points = " ".join(f"{_n(_x(chart, guide.x[i]))},{_n(ys[i])}" for i in bends)
+        parts.append(f'<polyline class="guide {guide.kind}" points="{points}"/>')
+        at = ys[-1] + 11 if ys[-1] < _Y1 + 12 else ys[-1] - 4
+        if all(abs(at - other) > 11 for other in taken):
+            taken.append(at)
+            parts.append(f'<text class="guide" x="{_X1 - 2}" y="{_n(at)}">{escape(guide.label)}</text>')
+    return parts
+
+
+def _runs(line: Line) -> Iterable[list[int]]:
+    """The stretches of a line that have numbers."""
+    for known, group in groupby(range(len(line.y)), key=lambda i: line.y[i] is not None):
+        if known:
+            yield list(group)
+
+
+def _curve(chart: Chart, line: Line) -> str:
+    """The line itself; whole pixels and relative steps where no point needs to be hit."""
+    paths = []
+    for run in _runs(line):
+        points = [(_x(chart, line.x[i]), _y(chart, line.y[i] or 0.0)) for i in run]
+        if chart.whole:
+            paths.append("M" + "L".join(f"{_n(x)},{_n(y)}" for x, y in points))
+            continue
+        paths.append(_steps([(round(x), round(y)) for x, y in points]))
+    return f'<path class="line {_class(line.style)}" d="{"".join(paths)}"/>' if paths else ""
+
+
+def _steps(points: Sequence[tuple[int, int]]) -> str:
+    """A path by relative steps, level stretches in one."""
+    path = f"M{points[0][0]},{points[0][1]}"
+    for level, group in groupby(pairwise(points), key=lambda pair: pair[0][1] == pair[1][1]):
+        pairs = list(group)
+        if level:
+            path += f"h{pairs[-1][1][0] - pairs[0][0][0]}"
+        else:
+            path += "".join(f"l{b[0] - a[0]},{b[1] - a[1]}" for a, b in pairs)
+    return path if len(points) > 1 else f"{path}h0"
+
+
+def _band(chart: Chart, line: Line) -> str:
+    """The area between the least and the largest number beside each point."""
+    paths = []
+    for run in _runs(line):
+        sides = [(line.x[i], *spread) for i in run if (spread := line.band[i]) is not None]
+        low = [f"{_n(_x(chart, x))},{_n(_y(chart, least))}" for x, least, _ in sides]
+        high = [f"{_n(_x(chart, x))},{_n(_y(chart, most))}" for x, _, most in sides]
+        if len(sides) > 1:
+            paths.append("M" + "L".join(low + high[::-1]) + "z")
+    return f'<path class="band {_class(line.style)}" d="{"".join(paths)}"/>' if paths else ""
+
+
+def _points(chart: Chart, line: Line) -> str:
+    """A marker at every number, a cross at the foot where there is none; each with its title."""
+    marker = f"#m{line.style % MARKERS}"
+    parts = []
+    for i, (x, y, title) in enumerate(zip(line.x, line.y, line.titles, strict=True)):
+        if not title:
+            continue
+        href = marker if y is not None else "#mx"
+        at = _n(_y(chart, y) if y is not None else _Y0 - 4)
+        hollow = " class=o" if i in line.hollow else " class=x" if y is None else ""
+        parts.append(f"<use href={href}{hollow} x={_n(_x(chart, x))} y={at}><title>{escape(title)}</title></use>")
+    return f'<g class="{_class(line.style)}">{"".join(parts)}</g>'

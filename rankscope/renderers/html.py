@@ -1,0 +1,27 @@
+"""HTML: the page that people look at. One file without network: verdict, charts, heat map, table, where it is from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from rankscope.renderers import Style, renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rankscope.records import Report
+
+
+@renderer("html", ".html", ".htm")
+def write(reports: Sequence[Report], stream: TextIO, _: Style) -> None:
+    """Write one page for all reports, side by side.
+
+    Args:
+        reports: any reports.
+        stream: where to.
+        _: not asked: a browser can show everything.
+    """
+    from rankscope.renderers._page.build import page_of
+    from rankscope.renderers._page.template import render
+
+    stream.write(render(page_of(reports)))
