@@ -8,30 +8,16 @@ control characters become U+FFFD. The JSON report keeps the names as they are.
 from __future__ import annotations
 
 import csv
-import math
 from typing import TYPE_CHECKING, TextIO
 
-from rankscope.records import display_name
 from rankscope.renderers import Style, renderer
-from rankscope.renderers._rows import COLUMNS, FRONT, front, lines
+from rankscope.renderers._rows import COLUMNS, FRONT, cell, front, lines
 from rankscope.table import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rankscope.records import Report
-
-_FORMULA = ("=", "+", "-", "@")
-
-
-def _cell(value: object) -> object:
-    """A value as `csv` is to write it: floats by repr, texts made safe, nothing for None and what is not finite."""
-    if isinstance(value, str):
-        text = display_name(value)
-        return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 @renderer("csv", ".csv")
@@ -46,7 +32,7 @@ def write(reports: Sequence[Report], stream: TextIO, style: Style) -> None:
     out = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     lines = _wide(reports) if style.wide else _long(reports)
     skip = 0 if len(reports) > 1 else len(FRONT)
-    out.writerows([_cell(value) for value in line[skip:]] for line in lines)
+    out.writerows([cell(value) for value in line[skip:]] for line in lines)
 
 
 def _long(reports: Sequence[Report]) -> Iterator[list[object]]:

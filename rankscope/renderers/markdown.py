@@ -1,16 +1,13 @@
-"""Markdown as GitHub reads it: for a pull request, a step summary or a lab book.
-
-Names and reasons are untrusted. A character that Markdown or HTML gives a meaning becomes a numeric entity, a name that
-holds none stands in a code span, and an ``@`` is followed by a zero-width space, so that it mentions nobody.
-"""
+"""Markdown of a report: for a pull request, a step summary or a lab book."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, TextIO
 
-from rankscope.records import display_name
 from rankscope.renderers import Style, renderer
+from rankscope.renderers._markup import line as _line
+from rankscope.renderers._markup import name as _name
+from rankscope.renderers._markup import text as _text
 from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict
 from rankscope.renderers._screen import plain
 from rankscope.table import ends, sparkline, tables
@@ -20,24 +17,6 @@ if TYPE_CHECKING:
 
     from rankscope.records import Report
     from rankscope.table import Table
-
-_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#!$@]|(?<!\w)_|_(?!\w)")
-_TAME = re.compile(r"\w|\w[\w./ -]*\w")
-
-
-def _text(text: str) -> str:
-    """A text in which nothing is markup."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};" + "&#8203;" * (found[0] == "@"), text)
-
-
-def _name(text: str) -> str:
-    """An identifier in a code span, if it is one."""
-    shown = display_name(text)
-    return f"`{shown}`" if _TAME.fullmatch(shown) else _text(shown)
-
-
-def _line(parts: Sequence[str]) -> str:
-    return f"| {' | '.join(parts)} |"
 
 
 @renderer("md", ".md", ".markdown")
