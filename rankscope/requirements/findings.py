@@ -12,6 +12,7 @@ from rankscope.plain import finite
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rankscope.records import Report
     from rankscope.requirements.grammar import Requirement, Severity
 
 SCHEMA = "rankscope.check/1"
@@ -60,7 +61,8 @@ class Finding:
 class Findings:
     """All that came of a check: it passes where every rule is shown to hold at every layer it covers.
 
-    A rule of severity ``"warn"`` counts only where the check is `strict`. `model` and `inputs` are those of the report.
+    A rule of severity ``"warn"`` counts only where the check is `strict`. `model` and `inputs` are those of the report,
+    which is at hand for pages that show it beside, and is no part of the published schema.
 
     Example:
         >>> from rankscope.requirements import parse
@@ -78,6 +80,7 @@ class Findings:
     created: str = ""
     rankscope: str = ""
     schema: str = SCHEMA
+    report: Report | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:

@@ -73,7 +73,7 @@ def judge(
         else:
             found += drops(report, rule, baseline) if rule.operator == "max_drop" else _limits(report, rule)
     facts = (report.model, report.inputs, strict, report.created, __version__)
-    return Findings(tuple(requirements), tuple(found), *facts)
+    return Findings(tuple(requirements), tuple(found), *facts, report=report)
 
 
 def _limits(report: Report, rule: Requirement) -> Iterator[Finding]:
