@@ -121,7 +121,7 @@ class Renderer:
 
 RENDERERS: Registry[Renderer] = Registry("output format", "rankscope.renderers")
 COMPARISONS: Registry[Renderer] = Registry("output format of a comparison", "rankscope.renderers")
-FINDINGS: Registry[Renderer] = Registry("output format of a check", "rankscope.renderers")
+FINDINGS: Registry[Renderer] = Registry("output format of a check", "rankscope.renderers.findings")
 
 
 def renderer(

@@ -182,11 +182,12 @@ def aggregated(cells: Iterable[Cell], aggregate: Aggregate) -> tuple[float | Non
     return _AGGREGATES[aggregate](values), None
 
 
-def over_depth(cells: Iterable[Cell]) -> tuple[float | None, ...]:
-    """The curve of a measure: one number a layer, the least where a layer has several.
+def over_depth(cells: Iterable[Cell], worst: Callable[[Sequence[float]], float] = min) -> tuple[float | None, ...]:
+    """The curve of a measure: one number a layer, the worst where a layer has several.
 
     Args:
         cells: of one stack, in the order of the layers.
+        worst: which of several it is.
 
     Returns:
         Numbers, None where there is none.
@@ -194,7 +195,7 @@ def over_depth(cells: Iterable[Cell]) -> tuple[float | None, ...]:
     curve: dict[int, float | None] = {}
     for cell in cells:
         known = [value for value in (curve.get(cell.layer_index), cell.value) if value is not None]
-        curve[cell.layer_index] = min(known, default=None)
+        curve[cell.layer_index] = worst(known) if known else None
     return tuple(curve.values())
 
 

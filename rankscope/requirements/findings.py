@@ -51,10 +51,10 @@ class Finding:
     @property
     def place(self) -> str | None:
         """Where: the layer with its head or parameter, or the stack; untrusted text, None for the whole model."""
-        name = self.stack if self.layer is None else self.layer
-        if name is None or (self.head is None and self.parameter is None):
-            return name
-        return f"{name} head {self.head}" if self.parameter is None else f"{name} {self.parameter}"
+        name = self.stack if self.layer is None else self.layer.strip() or f"layer {self.layer_index}"
+        if self.parameter is not None and self.parameter != "cross":
+            return self.parameter if self.parameter.startswith(f"{name}.") else f"{name} {self.parameter}"
+        return f"{name} head {self.head}" if self.head is not None else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,8 @@ def _limits(report: Report, rule: Requirement) -> Iterator[Finding]:
         error = no_layer(rule, every)
         raise error
     for stack, cells in chosen.items():
-        values, first = over_depth(every[stack]), _first(rule, every[stack])
+        worst = min if rule.operator in {">=", ">"} else max
+        values, first = over_depth(every[stack], worst), _first(rule, every[stack])
         if rule.aggregate == "each":
             for cell in cells:
                 found = Finding(rule, _status(rule, cell.value), stack, cell.layer_index, cell.layer, cell.head)
