@@ -71,12 +71,19 @@ def _told(path: Path) -> list[tuple[str, str]]:
 
 def _check_rows(report: Report) -> None:
     """Refuse rows that no version of rankscope writes; a later check must not trip over them, or pass them."""
+    for name in ("model", "inputs", "environment"):
+        if not isinstance(getattr(report, name), dict):
+            raise TypeError(f"{name} is no object")
+    for layer in report.layers:
+        if not isinstance(layer.stack, str) or not isinstance(layer.name, str) or not isinstance(layer.index, int):
+            raise TypeError(f"a layer without stack, index or name: {layer}")
     for row in report.rows:
         if not isinstance(row.stack, str) or not isinstance(row.layer, str) or not isinstance(row.measure, str):
             raise TypeError(f"a row without stack, layer or measure: {row.key}")
         if not isinstance(row.layer_index, int) or row.status not in {"ok", "undefined", "skipped", "error"}:
             raise ValueError(f"a row with a wrong layer_index or status: {row.key}")
-        for value in (row.value, row.min, row.max, row.std, row.error, row.ceiling, row.reference, row.floor):
+        beside = (row.value, row.min, row.max, row.std, row.error, row.ceiling, row.reference, row.floor)
+        for value in (*beside, *row.samples):
             if value is not None and (not isinstance(value, (int, float)) or not math.isfinite(value)):
                 raise ValueError(f"a row with a number that is none: {row.key}")
         if row.status == "ok" and row.value is None:

@@ -31,15 +31,22 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if model.get("edits"):
         lines.append(("edits", ", ".join(plain(edit) for edit in model["edits"])))
     if inputs:
-        lines.append(("inputs", plain(_inputs(inputs))))
+        lines.append(("inputs", inputs_line(inputs)))
     run = [where.get("device"), where.get("dtype"), where.get("spectra") and f"spectra {where['spectra']}"]
     if any(run):
         lines.append(("run", plain(", ".join(str(part) for part in run if part))))
     return lines
 
 
-def _inputs(inputs: object) -> str:
-    """Source, seed, and how many sequences of how many tokens."""
+def inputs_line(inputs: object) -> str:
+    """Source, seed, and how many sequences of how many tokens.
+
+    Args:
+        inputs: what a report says of its inputs.
+
+    Returns:
+        One printable line.
+    """
     known = dict(inputs) if isinstance(inputs, dict) else {}
     sequences, tokens = known.get("sequences"), known.get("tokens")
     source, seed = str(known.get("source", "inputs")), known.get("seed")
@@ -49,7 +56,7 @@ def _inputs(inputs: object) -> str:
         even = tokens % sequences == 0
         parts += [f"{sequences:,} {some} of {tokens // sequences:,} tokens" if even else f"{sequences:,} {some}"]
         parts += [] if even else [f"{tokens:,} tokens"]
-    return ", ".join(parts)
+    return plain(", ".join(parts))
 
 
 def verdict(report: Report, stack: str) -> tuple[str, str] | None:

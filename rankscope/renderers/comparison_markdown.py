@@ -1,0 +1,61 @@
+"""Markdown of a comparison: for a pull request or a lab book. Every measure has a table of its own, folded away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from rankscope.renderers import COMPARISONS, Style, renderer
+from rankscope.renderers._comparison import alone, facts, legend, sides, sign
+from rankscope.renderers._comparison_end import ends, headings
+from rankscope.renderers._markup import line, name, text
+from rankscope.renderers._parts import inputs_line
+from rankscope.renderers._screen import plain
+from rankscope.table import numbers
+
+if TYPE_CHECKING:
+    from rankscope.comparison import Comparison
+    from rankscope.renderers._comparison import Column, Side
+
+
+@renderer("md", ".md", ".markdown", of=COMPARISONS)
+def write(comparison: Comparison, stream: TextIO, style: Style) -> None:
+    """Write a comparison as GitHub-flavoured Markdown.
+
+    Args:
+        comparison: any.
+        stream: where to.
+        style: without `unicode` the signs are ASCII.
+    """
+    told = [*facts(comparison), ("inputs", inputs_line(comparison.inputs))]
+    lines = ["## rankscope compare", "", f"**{text(plain(comparison.sentence))}**", ""]
+    lines += [f"- **{word}**: {text(about)}" for word, about in told]
+    for pair in comparison.pairs:
+        lines += ["", f"### {pair.reference} and {pair.other}", ""]
+        lines += [f"{text(plain(pair.sentence))}", ""] if len(comparison.pairs) > 1 else []
+        lines += [line(["measure", *headings(pair)]), line(["---", *["---:"] * (len(headings(pair)) - 1), "---"])]
+        lines += [line([name(end.label), *map(text, end.texts[:-1]), name(end.texts[-1])]) for end in ends(pair)]
+    for side in sides(comparison):
+        lines += ["", f"### {name(side.stack or 'model')}"]
+        for column in side.columns:
+            lines += _measure(comparison, side, column, style)
+    lines += ["", *(f"{text(mark)} {text(meaning)}  " for mark, meaning in legend(comparison, style.unicode))]
+    lines += [f"\n**{text(word)}**: {text(about)}" for word, about in alone(comparison)]
+    lines += [f"\n**{text(plain(note.code))}**: {text(plain(note.text))}" for note in comparison.notes]
+    stream.write("\n".join(lines) + "\n")
+
+
+def _measure(comparison: Comparison, side: Side, column: Column, style: Style) -> list[str]:
+    """The layers of one measure."""
+    letters = [subject.letter for subject in comparison.subjects]
+    differences = [f"{letter} − A" for letter in letters[1:]]
+    lines = ["", f"<details><summary>{text(column.label)}</summary>", ""]
+    lines += [line(["k", "layer", *letters, *differences]), line(["---:", "---", *["---:"] * (2 * len(letters) - 1)])]
+    texts = numbers([value for values in column.values for value in values])
+    for i, row in enumerate(side.lines):
+        cells = column.cells[i]
+        values = texts[i :: len(side.lines)]
+        signs = ["", *(sign(entry, style.unicode) for entry in cells)]
+        shown = [text(f"{value} {mark}".strip()) for value, mark in zip(values, signs, strict=True)]
+        signed = ["" if e is None or e.difference is None else f"{e.difference:+.3g}" for e in cells]
+        lines.append(line([str(row.index), name(row.name), *shown, *signed]))
+    return [*lines, "", "</details>"]
