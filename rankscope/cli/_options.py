@@ -198,7 +198,7 @@ output = _section(
         "form",
         metavar="NAME",
         shell_complete=_complete.formats,
-        help="table (default), json, jsonl, csv, md, html or parquet: for the screen, and for files without a known suffix.",
+        help="table (default), json, jsonl, csv, md, html, parquet: for the screen, and files without a known suffix.",
     ),
     _option("--wide", is_flag=True, help="CSV: a column a measure."),
     _option("-v", "--verbose", is_flag=True, help="All columns, whatever the width.", **_kept("verbose")),

@@ -1,6 +1,6 @@
 """SVG: lines over depth and strips of colour, drawn as text without a plotting library; the page's CSS has the colours.
 
-A line is told from another by colour, dash and marker together: its class is ``s0`` … ``s7``, its marker ``m0`` … ``m5``.
+Lines are told apart by colour, dash and marker together: the class is ``s0`` … ``s7``, its marker ``m0`` … ``m5``.
 """
 
 from __future__ import annotations

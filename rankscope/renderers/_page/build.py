@@ -24,35 +24,38 @@ _FIGURES, _HEATS = 6, 13  # measures with a chart that is seen at once, and with
 _TITLED_CELLS = 2_500  # a heat map of more cells leaves their numbers to the table: the page stays under a megabyte
 
 
-def page_of(reports: Sequence[Report]) -> Page:
+def page_of(reports: Sequence[Report], labels: Sequence[str] | None = None) -> Page:
     """The page of one report, or of several side by side.
 
     Args:
         reports: any reports.
+        labels: what the page calls each; what was typed for the model if not given.
 
     Returns:
         The page.
     """
     reasons = Footnotes()
-    strands, measured = read(reports, reasons)
+    labels = names(reports) if labels is None else labels
+    strands, measured = read(reports, labels, reasons)
     first, strips = telling(measured, _FIGURES), telling(measured, _HEATS)
     cells = sum(len(curve.values) for each in strips for curve in each.curves)
     verdicts = cards(strands)
     line = headline(verdicts)
-    told = ", ".join(short(name) for name in names(reports)[:3]) or "no report"
+    told = ", ".join(short(label) for label in labels[:3]) or "no report"
     return Page(
         title=f"{line} · rankscope" if len(line) <= 80 else f"{told} · rankscope",
         headline=line,
+        lead="",
         cards=tuple(verdicts),
         legend=tuple((sample(strand.style), strand.name) for strand in strands if len(strands) > 1),
         figures=tuple(over_depth(each) for each in first),
         more=tuple(over_depth(each, whole=False) for each in measured if each.values and each not in first),
         heats=tuple(heat_maps(strands, strips, cells <= _TITLED_CELLS)),
-        spectra=tuple(spectra(reports)),
+        spectra=tuple(spectra(reports, labels)),
         grid=full_table(strands, measured, len(telling(measured, _HEATS)), reasons),
         missing=missing(strands, measured, reasons),
-        notes=tuple(notes(reports)),
-        origin=tuple(origin(reports)),
+        notes=tuple(notes(reports, labels)),
+        origin=tuple(origin(reports, labels)),
         made=f"rankscope {__version__}",
         data=embedded(reports, strands, measured),
     )

@@ -10,7 +10,7 @@ from rankscope.depth import MU_BAR, RESIDUAL, Limits
 from rankscope.explanations import measure_names
 from rankscope.records import display_name
 from rankscope.renderers._page.model import Figure
-from rankscope.renderers._page.reading import names, short
+from rankscope.renderers._page.reading import short
 from rankscope.renderers._svg import Axis, Chart, Guide, Line, draw, sample
 from rankscope.table import numbers
 
@@ -111,13 +111,13 @@ def _guides(measured: Measured) -> list[Guide]:
             if len(pairs) > 1:
                 xs, ys = zip(*pairs, strict=True)
                 found.setdefault((kind, ys), Guide(kind, _name(kind, curve, ys), xs, ys))
-    guides = list(found.values())
+    guides: list[Guide] = []
     if measured.label in (RESIDUAL, MU_BAR):
         ks = [float(k) for curve in measured.curves for k in curve.strand.table.index]
         limits = [("thinning", Limits().thinning)]
         limits += [("collapsed", Limits().collapsed)] if measured.label == RESIDUAL else []
         guides += [Guide("limit", f"{word} < {y:g}", (min(ks), max(ks)), (y, y)) for word, y in limits]
-    return guides
+    return guides + list(found.values())
 
 
 def _name(kind: str, curve: Curve, ys: Sequence[float]) -> str:
@@ -141,17 +141,18 @@ def _range(measured: Measured, guides: Iterable[Guide], log: bool) -> tuple[floa
     return low, high + 0.04 * (high - low or 1.0)
 
 
-def spectra(reports: Sequence[Report]) -> list[Figure]:
+def spectra(reports: Sequence[Report], labels: Sequence[str]) -> list[Figure]:
     """Saved spectra as curves: one chart a report, stack, measure and head; some layers of each.
 
     Args:
         reports: any reports.
+        labels: their names.
 
     Returns:
         The figures; none where no report holds spectra.
     """
     figures = []
-    for report, name in zip(reports, names(reports), strict=True):
+    for report, name in zip(reports, labels, strict=True):
         groups: dict[tuple[str, str, str, int | None], list[Vector]] = defaultdict(list)
         for vector in report.spectra:
             if any(vector.samples):

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
+_ONE_LINE = 34
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A verdict: the word that is coloured, whom it is about, the sentence, and facts beside it."""
@@ -27,7 +30,7 @@ class Listing:
     """A plain table: requirements, differences, what is missing, provenance.
 
     `words` are the numbers of the columns that hold text, set to the left; `heads` whether the first column heads its
-    line; `marks` the column whose word is shown as a badge.
+    line; `marks` the column whose word is shown as a badge; `folded` whether it opens only when asked.
     """
 
     title: str
@@ -37,6 +40,7 @@ class Listing:
     words: frozenset[int] = frozenset()
     heads: bool = False
     marks: int | None = None
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +86,24 @@ class Grid:
     reasons: tuple[str, ...]
     floor: str = ""
 
+    @property
+    def long(self) -> bool:
+        """Whether the name of some layer is too long to stay on one line."""
+        return any(len(names[-1]) > _ONE_LINE for names, _ in self.lines)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that the template shows, in its order; what is empty is left out."""
+    """All that the template shows, in its order; what is empty is left out.
+
+    `listings` are sections before the charts, each with its heading: requirements, or differences.
+    """
 
     title: str
     headline: str
+    lead: str
     cards: tuple[Card, ...]
-    leads_title: str = ""
-    leads: tuple[Listing, ...] = ()
+    listings: tuple[tuple[str, tuple[Listing, ...]], ...] = ()
     legend: tuple[tuple[Markup, str], ...] = ()
     figures: tuple[Figure, ...] = ()
     more: tuple[Figure, ...] = ()

@@ -70,18 +70,19 @@ class Measured:
         return [value for curve in self.curves for value in curve.values if value is not None]
 
 
-def read(reports: Sequence[Report], notes: Footnotes) -> tuple[list[Strand], list[Measured]]:
+def read(reports: Sequence[Report], labels: Sequence[str], notes: Footnotes) -> tuple[list[Strand], list[Measured]]:
     """Take reports apart into strands and measures.
 
     Args:
         reports: any reports.
+        labels: a name for each, which no other has.
         notes: takes the reasons of what is missing.
 
     Returns:
         The strands in the order of the reports, and the measures, the most telling ones first; those without a number
         anywhere come last.
     """
-    strands = _strands(reports)
+    strands = _strands(reports, labels)
     found: dict[str, list[Curve]] = defaultdict(list)
     for strand in strands:
         for column in strand.table.columns:
@@ -120,9 +121,9 @@ def short(name: str, most: int = 28) -> str:
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
-def _strands(reports: Sequence[Report]) -> list[Strand]:
+def _strands(reports: Sequence[Report], labels: Sequence[str]) -> list[Strand]:
     strands: list[Strand] = []
-    for report, model in zip(reports, names(reports), strict=True):
+    for report, model in zip(reports, labels, strict=True):
         stacks = tables(report)
         for table in stacks:
             name = model if len(stacks) == 1 else f"{model}: {display_name(table.stack) or 'model'}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rankscope.records import display_name
 from rankscope.renderers._page.model import Card, Listing
-from rankscope.renderers._page.reading import names
 from rankscope.renderers._parts import coverage, facts, verdict
 from rankscope.renderers._screen import plain
 from rankscope.renderers._svg import sample
@@ -58,27 +57,29 @@ def headline(found: Sequence[Card]) -> str:
     return f"Of {len(found)}: " + ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
-def notes(reports: Sequence[Report]) -> list[tuple[str, str, str]]:
+def notes(reports: Sequence[Report], labels: Sequence[str]) -> list[tuple[str, str, str]]:
     """The notes of all reports, each once: code, text, and the models where not all have it.
 
     Args:
         reports: any reports.
+        labels: their names.
 
     Returns:
         Triples; the last is empty where all have the note.
     """
     found: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for report, name in zip(reports, names(reports), strict=True):
+    for report, name in zip(reports, labels, strict=True):
         for note in report.notes:
             found[plain(note.code), plain(note.text)][name] = None
     return [(code, text, "" if len(of) == len(reports) else ", ".join(of)) for (code, text), of in found.items()]
 
 
-def origin(reports: Sequence[Report]) -> list[Listing]:
+def origin(reports: Sequence[Report], labels: Sequence[str]) -> list[Listing]:
     """Where the numbers come from: a line a fact, a column a report.
 
     Args:
         reports: any reports.
+        labels: their names.
 
     Returns:
         One table; none where there is no report.
@@ -86,13 +87,13 @@ def origin(reports: Sequence[Report]) -> list[Listing]:
     if not reports:
         return []
     columns = [_facts(report) for report in reports]
-    labels = dict.fromkeys(label for column in columns for label in column)
-    lines = tuple((label, *(column.get(label, "—") for column in columns)) for label in labels)
+    facts_of_all = dict.fromkeys(fact for column in columns for fact in column)
+    lines = tuple((fact, *(column.get(fact, "—") for column in columns)) for fact in facts_of_all)
     return [
         Listing(
             "Where the numbers come from",
             "The reports that this page shows.",
-            ("", *names(reports)),
+            ("", *labels),
             lines,
             frozenset(range(len(reports) + 1)),
             heads=True,
