@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from rankscope.inspection import inspect
     from rankscope.pipeline import probe
     from rankscope.records import Report
+    from rankscope.requirements import check
     from rankscope.saved import load
     from rankscope.zoo import list_zoo
 
 _PUBLIC = {
     "Report": "rankscope.records",
+    "check": "rankscope.requirements",
     "compare": "rankscope.comparison",
     "explain": "rankscope.explanations",
     "inspect": "rankscope.inspection",
@@ -26,7 +28,7 @@ _PUBLIC = {
     "probe": "rankscope.pipeline",
 }
 
-__all__ = ["Report", "__version__", "compare", "explain", "inspect", "list_zoo", "load", "probe"]
+__all__ = ["Report", "__version__", "check", "compare", "explain", "inspect", "list_zoo", "load", "probe"]
 
 
 def __getattr__(name: str) -> Any:

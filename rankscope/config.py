@@ -6,26 +6,31 @@ The first folder from the working directory upwards that has one of them decides
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from rankscope.requirements import Requirement, Severity
 
 _NAME = "rankscope.toml"
 _KNOWN = (
     *("model", "models", "arch", "weights", "strip_prefix", "init_only"),
     *("input", "random", "text", "text_field", "tokenizer", "inputs", "batches", "batch_size", "max_tokens", "seed"),
     *("mask", "mask_sense", "layout", "measures", "layers", "skip_layers", "device", "dtype", "loss", "grad_tokens"),
-    *("spectra", "memory", "baseline", "require", "min", "max", "max_drop", "aggregate", "severity"),
+    *("spectra", "memory", "baseline", "require", "min", "max", "max_drop", "severity"),
 )
 _TRUST = ("allow", "trust", "trust_sha256")
+_LIMITS = ("min", "max", "max_drop")
+_ENTRY = ("rule", *_LIMITS, "severity", "reason")  # of a table [[require]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +132,100 @@ def _from_here(folder: Path, spec: str) -> str:
     except (OSError, ValueError):  # nothing that the file system takes as a name
         return spec
     return os.path.relpath(place) if beside else spec
+
+
+def rules(config: Config) -> tuple[Requirement, ...]:
+    """The rules of a configuration: its tables ``require``, and ``min``, ``max`` and ``max-drop``.
+
+    Args:
+        config: what the file says; its ``severity`` is that of every rule without one of its own.
+
+    Returns:
+        The rules, in the order of the file.
+
+    Raises:
+        UsageError: an entry is of the wrong kind, or its rule cannot be read; the error names the entry.
+    """
+    from rankscope.requirements import from_flags
+
+    found: list[Requirement] = []
+    entries = config.settings.get("require", [])
+    if not isinstance(entries, list):
+        error = _wrong(config, "require", f"is no list of rules, but {entries!r}")
+        raise error
+    severity = _severity(config, "severity", config.settings.get("severity", "error"))
+    for number, entry in enumerate(entries, 1):
+        found.append(_rule(config, f"require {number}", {"rule": entry} if isinstance(entry, str) else entry, severity))
+    for name in _LIMITS:
+        given = config.settings.get(name)
+        if given is not None and not isinstance(given, str | list | dict):
+            error = _wrong(config, name, f"is no table of measures and limits, but {given!r}")
+            raise error
+        with _named(config, name):
+            found += [replace(rule, severity=severity) for rule in from_flags(**{name: given})]
+    return tuple(found)
+
+
+def baseline(config: Config) -> Path | None:
+    """The baseline that a configuration names.
+
+    Args:
+        config: what the file says.
+
+    Returns:
+        The file, seen from the working directory, or None.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    named = config.settings.get("baseline")
+    if named is None or config.path is None:
+        return None
+    if not isinstance(named, str) or not named:
+        error = _wrong(config, "baseline", f"is no path, but {named!r}")
+        raise error
+    return Path(os.path.relpath(config.path.parent / named))
+
+
+def _rule(config: Config, name: str, entry: object, severity: Severity) -> Requirement:
+    """The rule of one table."""
+    from rankscope.requirements import from_flags, parse
+
+    if not isinstance(entry, dict):
+        raise _wrong(config, name, f"is no rule and no table, but {entry!r}")
+    table = {key.replace("-", "_"): value for key, value in entry.items()}
+    for key in table:
+        if key not in _ENTRY:
+            near = difflib.get_close_matches(key, _ENTRY, n=2, cutoff=0.5)
+            raise _wrong(config, name, f"unknown key {key!r}", near)
+    kinds = [kind for kind in ("rule", *_LIMITS) if kind in table]
+    if len(kinds) != 1 or not isinstance(table[kinds[0]], str):
+        raise _wrong(config, name, "needs one rule, such as rule = 'mu_bar >= 0.05 @ last' or min = 'mu_bar=0.05@last'")
+    reason = table.get("reason")
+    if reason is not None and not isinstance(reason, str):
+        raise _wrong(config, name, f"reason is no text, but {reason!r}")
+    text = table[kinds[0]]
+    with _named(config, name):
+        rule = parse(text) if kinds[0] == "rule" else from_flags(**{kinds[0]: text})[0]
+    return replace(rule, severity=_severity(config, name, table.get("severity", severity)), reason=reason)
+
+
+def _severity(config: Config, name: str, word: object) -> Severity:
+    if word == "error" or word == "warn":
+        return word
+    raise _wrong(config, name, f"severity is neither error nor warn, but {word!r}")
+
+
+@contextlib.contextmanager
+def _named(config: Config, name: str) -> Iterator[None]:
+    """Say of an error in a rule where the rule stands."""
+    try:
+        yield
+    except UsageError as error:
+        headline = f"{config.path}: {name}: {error.headline}"
+        raise UsageError(error.code, headline, details=error.details, remedies=error.remedies) from error
+
+
+def _wrong(config: Config, name: str, text: str, near: Iterable[str] = ()) -> UsageError:
+    told = [("did you mean", ", ".join(near))] if near else []
+    return UsageError("RS105", f"{config.path}: {name}: {text}", details=told)

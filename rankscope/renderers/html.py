@@ -1,20 +1,20 @@
 """HTML: the page that people look at. One file without network: verdict, charts, heat map, table, where it is from.
 
-Reports, a comparison and the findings of a check have the same page; `_page` turns each into what it shows.
+Reports, a comparison and the findings of a check (`findings/html.py`) have the same page; `_page` turns each into what
+it shows.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from rankscope.renderers import COMPARISONS, FINDINGS, Style, renderer
+from rankscope.renderers import COMPARISONS, Style, renderer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rankscope.comparison.records import Comparison
     from rankscope.records import Report
-    from rankscope.requirements import Findings
 
 
 @renderer("html", ".html", ".htm")
@@ -45,18 +45,3 @@ def write_comparison(comparison: Comparison, stream: TextIO, _: Style) -> None:
     from rankscope.renderers._page.template import render
 
     stream.write(render(page_of_comparison(comparison)))
-
-
-@renderer("html", ".html", ".htm", of=FINDINGS)
-def write_findings(findings: Findings, stream: TextIO, _: Style) -> None:
-    """Write the page of a check.
-
-    Args:
-        findings: what it found.
-        stream: where to.
-        _: not asked.
-    """
-    from rankscope.renderers._page.judged import page_of_findings
-    from rankscope.renderers._page.template import render
-
-    stream.write(render(page_of_findings(findings)))

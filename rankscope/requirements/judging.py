@@ -64,8 +64,7 @@ def judge(
         >>> [(finding.layer, finding.status) for finding in findings.findings], findings.exit_code
         ([('h.0', 'ok'), ('h.1', 'ok'), ('h.2', 'failed')], 1)
     """
-    if not requirements:
-        raise UsageError("RS120", "nothing was checked: there is no rule", remedies=_FIRST_RULES)
+    insist_on_rules(requirements)
     found: list[Finding] = []
     for rule in requirements:
         if rule.of_depth:
@@ -74,6 +73,19 @@ def judge(
             found += drops(report, rule, baseline) if rule.operator == "max_drop" else _limits(report, rule)
     facts = (report.model, report.inputs, strict, report.created, __version__)
     return Findings(tuple(requirements), tuple(found), *facts, report=report)
+
+
+def insist_on_rules(requirements: Sequence[Requirement]) -> None:
+    """Refuse a check without a rule, which would pass whatever happens.
+
+    Args:
+        requirements: the rules.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not requirements:
+        raise UsageError("RS120", "nothing was checked: there is no rule", remedies=_FIRST_RULES)
 
 
 def _limits(report: Report, rule: Requirement) -> Iterator[Finding]:
