@@ -204,6 +204,25 @@ output = _section(
     _option("-v", "--verbose", is_flag=True, help="All columns, whatever the width.", **_kept("verbose")),
     *_SCREEN,
 )
+findings = _section(
+    "Output",
+    _option(
+        *("-o", "--output", "outputs"),
+        multiple=True,
+        type=_FILE,
+        callback=_outputs,
+        metavar="FILE",
+        help="Write what was found; repeatable. The suffix names the format: .xml is JUnit.",
+    ),
+    _option(
+        "--format",
+        "form",
+        metavar="NAME",
+        help="table (default), json, junit, github, md or html: for the screen, and files without a known suffix.",
+    ),
+    _option("-v", "--verbose", is_flag=True, help="Every number that does not hold.", **_kept("verbose")),
+    *_SCREEN,
+)
 # For what is looked at and not kept.
 page = _section(
     "Output",
@@ -216,6 +235,23 @@ page = _section(
         help="table (default) or json.",
     ),
     *_SCREEN,
+)
+rules = _section(
+    "Rules",
+    _option(
+        "--min", multiple=True, metavar="RULE", help="At least: mu_bar=0.05@last; repeatable, like the next three."
+    ),
+    _option("--max", multiple=True, metavar="RULE", help="At most: value_cosine=0.99."),
+    _option("--max-drop", multiple=True, metavar="RULE", help="At most so far under the baseline: effective_rank=10%."),
+    _option("--require", multiple=True, metavar="RULE", help="In quotes: 'min(effective_rank) >= 4 @ blocks.*'."),
+    _option("--baseline", type=_FILE, metavar="FILE", help="What drops are counted from (rankscope-baseline.json)."),
+    _option(
+        "--update-baseline",
+        type=click.Choice(["all", "improved"]),
+        metavar="[=improved]",
+        help="Record the baseline anew where the rules hold; or only what got better.",
+    ),
+    _option("--strict", is_flag=True, help="Rules of severity warn count too."),
 )
 config = _section(
     "Configuration",

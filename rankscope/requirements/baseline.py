@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rankscope._version import __version__
-from rankscope.declarations import declarations
+from rankscope.declarations import declaration
 from rankscope.errors import CannotMeasure, UsageError
 from rankscope.files import write_whole
 from rankscope.requirements.names import label
@@ -137,8 +137,6 @@ class Baseline:
         """
         self.check_same(report, self.versions)
         new = Baseline.of(report)
-        known = declarations("measures", "measure")
-        ends = {name: entry.keywords.get("healthy") for name, entry in known.items()}
         names = {label(row): row.measure for row in report.rows}
         old = {(entry.stack, entry.name): entry.values for entry in self.layers}
         layers = []
@@ -146,7 +144,7 @@ class Baseline:
             before = old.get((entry.stack, entry.name), {})
             values = dict(entry.values)
             for name in values.keys() & before.keys():
-                end = _end(names[name], ends)
+                end = healthy_end(names[name])
                 pick = max if end == "high" else min if end == "low" else None
                 values[name] = before[name] if pick is None else pick(before[name], values[name])
             layers.append(replace(entry, values={**before, **values}))
@@ -182,14 +180,8 @@ def healthy_end(measure: str) -> str | None:
         >>> healthy_end("effective_rank_unit"), healthy_end("token_norm_ratio"), healthy_end("grad_norm")
         ('high', 'low', None)
     """
-    known = declarations("measures", "measure")
-    return _end(measure, {name: entry.keywords.get("healthy") for name, entry in known.items()})
-
-
-def _end(measure: str, ends: Mapping[str, Any]) -> str | None:
-    """The longest declared name that the measure is, or begins with before the suffix of a form."""
-    base = max((name for name in ends if measure == name or measure.startswith(f"{name}_")), key=len, default="")
-    end: str | None = ends.get(base)
+    known = declaration("measures", "measure", measure)
+    end: str | None = known.keywords.get("healthy") if known else None
     return end
 
 

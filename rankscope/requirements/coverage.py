@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rankscope.declarations import declarations
+from rankscope.declarations import declaration
 from rankscope.errors import UsageError
 from rankscope.explanations import measure_names
 from rankscope.registry import unknown_name
@@ -105,7 +105,7 @@ def _cells(name: Name, site: str, rows: list[Row], layers: dict[int, str]) -> tu
 
 def _reference(name: Name, rows: Iterable[Row]) -> set[int]:
     """The layer that all others are compared with, where the measure does so: its own number is one by definition."""
-    known = declarations("measures", "measure").get(name.measure) if any(row.site == "value" for row in rows) else None
+    known = declaration("measures", "measure", name.measure) if any(row.site == "value" for row in rows) else None
     if known is None or "first_value" not in known.parameters:
         return set()
     return set(sorted(row.layer_index for row in rows if row.status == "ok")[:1])
