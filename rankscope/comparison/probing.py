@@ -6,12 +6,14 @@ import re
 import statistics
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rankscope.capture.session import call, undisturbed
-from rankscope.comparison.subjects import other_inputs
+from rankscope.comparison.subjects import letter, other_inputs
+from rankscope.errors import RankscopeError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.arguments import Parameters, parameters
 from rankscope.inputs.options import given_source
@@ -65,7 +67,13 @@ class Probing:
         """Measure models; each is let go before the next is opened."""
         with ALONE:
             for number, model in models:
-                yield number, *self._one(model, saved)
+                try:
+                    found = self._one(model, saved)
+                except RankscopeError as error:
+                    spec = model if isinstance(model, str | Path) else type(model).__name__
+                    error.details = (*error.details, ("while", f"{letter(number)}, {spec}, was measured"))
+                    raise
+                yield number, *found
 
     def _one(self, model: Any, saved: Report | None) -> tuple[Report, float | None]:
         """The report of one model, and the seconds of a forward pass."""

@@ -44,8 +44,7 @@ def pair_sentence(reference: Subject, other: Subject, pair: Pair) -> str:
     Returns:
         One sentence.
     """
-    verdicts = f"{reference.letter} {verdict(reference)}, {other.letter} {verdict(other)}"
-    return "; ".join(part for part in (verdicts, where(pair), _end(pair)) if part)
+    return "; ".join(part for part in (_verdicts([reference, other]), where(pair), _end(pair)) if part)
 
 
 def sentence(subjects: Sequence[Subject], pairs: Sequence[Pair]) -> str:
@@ -60,8 +59,20 @@ def sentence(subjects: Sequence[Subject], pairs: Sequence[Pair]) -> str:
     """
     if len(pairs) == 1:
         return pairs[0].sentence
-    verdicts = ", ".join(f"{subject.letter} {verdict(subject)}" for subject in subjects)
-    return "; ".join([verdicts, *(f"{pair.reference} and {pair.other}: {where(pair)}" for pair in pairs)])
+    return "; ".join([_verdicts(subjects), *(f"{pair.reference} and {pair.other}: {where(pair)}" for pair in pairs)])
+
+
+def _verdicts(subjects: Sequence[Subject]) -> str:
+    """The verdicts; those that have the same are named together."""
+    same: dict[str, list[str]] = {}
+    for subject in subjects:
+        same.setdefault(verdict(subject), []).append(subject.letter)
+    return ", ".join(f"{_and(letters)} {told}" for told, letters in same.items())
+
+
+def _and(letters: Sequence[str]) -> str:
+    *before, last = letters
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def where(pair: Pair) -> str:
@@ -78,7 +89,7 @@ def where(pair: Pair) -> str:
         before = pair.first_unequal
         if pair.first.basis == "noise" and before is not None and before.layer != pair.first.layer:
             return f"{place}, and within noise from {_place(before)} on"
-        return place
+        return f"{place}, all numbers before being equal" if pair.first.basis == "exact" else place
     compared = [entry for entry in pair.differences if entry.outcome != "undefined"]
     if not compared:
         return "they have no number in common"
@@ -86,9 +97,9 @@ def where(pair: Pair) -> str:
         return f"they differ nowhere: all {len(compared)} numbers are equal"
     if pair.first_unequal is None:
         return "they differ in their gradients alone"
-    if not pair.tests:
-        forward = (e for e in compared if e.site in FORWARD and e.outcome == "untested")
-        return f"their numbers part at {_place(pair.first_unequal)}; {next(forward).reason}"
+    untested = [entry.reason for entry in compared if entry.site in FORWARD and entry.outcome == "untested"]
+    if untested and not pair.tests:
+        return f"their numbers part at {_place(pair.first_unequal)}, {untested[0]}"
     return f"they differ nowhere beyond noise; their numbers part at {_place(pair.first_unequal)}"
 
 

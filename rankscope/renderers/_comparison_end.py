@@ -55,6 +55,23 @@ def ends(pair: Pair, unicode: bool = True) -> list[End]:
     return [End(name, _texts(entry, first.get((entry.measure, entry.site)), unicode)) for name, entry in ordered]
 
 
+def signed(value: float | None, digits: int) -> str:
+    """A difference with its sign.
+
+    Args:
+        value: a number or None.
+        digits: how many are told.
+
+    Returns:
+        The text, empty for None.
+
+    Example:
+        >>> signed(0.125, 2), signed(0.0, 2)
+        ('+0.12', '0')
+    """
+    return "" if value is None else f"{value:+.{digits}g}" if value else "0"
+
+
 def _order(entry: Difference) -> int:
     return TELLING.index(entry.measure) if entry.measure in TELLING else len(TELLING)
 
@@ -66,4 +83,4 @@ def _texts(entry: Difference, first: str | None, unicode: bool) -> tuple[str, ..
     interval = "" if entry.low is None or entry.high is None else f"{entry.low:+.2g} {dots} {entry.high:+.2g}"
     ratio = "" if entry.ratio is None else f"{entry.ratio:.3g}"
     where = display_name(first) if first is not None else {"untested": "not tested"}.get(entry.outcome, "nowhere")
-    return (a, f"{b}{sign(entry, unicode)}", f"{entry.difference:+.3g}", interval, ratio, where)
+    return (a, f"{b}{sign(entry, unicode)}", signed(entry.difference, 3), interval, ratio, where)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rankscope.renderers import COMPARISONS, Style, renderer
 from rankscope.renderers._comparison import alone, facts, legend, sides, sign
-from rankscope.renderers._comparison_end import ends, headings
+from rankscope.renderers._comparison_end import ends, headings, signed
 from rankscope.renderers._markup import line, name, text
 from rankscope.renderers._parts import inputs_line
 from rankscope.renderers._screen import plain
@@ -33,7 +33,7 @@ def write(comparison: Comparison, stream: TextIO, style: Style) -> None:
         lines += ["", f"### {pair.reference} and {pair.other}", ""]
         lines += [f"{text(plain(pair.sentence))}", ""] if len(comparison.pairs) > 1 else []
         lines += [line(["measure", *headings(pair)]), line(["---", *["---:"] * (len(headings(pair)) - 1), "---"])]
-        lines += [line([name(end.label), *map(text, end.texts[:-1]), name(end.texts[-1])]) for end in ends(pair)]
+        lines += [line([name(end.label), *map(text, end.texts)]) for end in ends(pair)]
     for side in sides(comparison):
         lines += ["", f"### {name(side.stack or 'model')}"]
         for column in side.columns:
@@ -56,6 +56,6 @@ def _measure(comparison: Comparison, side: Side, column: Column, style: Style) -
         values = texts[i :: len(side.lines)]
         signs = ["", *(sign(entry, style.unicode) for entry in cells)]
         shown = [text(f"{value} {mark}".strip()) for value, mark in zip(values, signs, strict=True)]
-        signed = ["" if e is None or e.difference is None else f"{e.difference:+.3g}" for e in cells]
-        lines.append(line([str(row.index), name(row.name), *shown, *signed]))
+        told = ["" if entry is None else signed(entry.difference, 3) for entry in cells]
+        lines.append(line([str(row.index), name(row.name), *shown, *told]))
     return [*lines, "", "</details>"]

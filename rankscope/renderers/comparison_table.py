@@ -10,7 +10,7 @@ from rich.text import Text
 from rankscope.records import display_name
 from rankscope.renderers import COMPARISONS, Style, renderer
 from rankscope.renderers._comparison import alone, facts, legend, sides, sign
-from rankscope.renderers._comparison_end import ends, headings
+from rankscope.renderers._comparison_end import ends, headings, signed
 from rankscope.renderers._parts import inputs_line
 from rankscope.renderers._screen import Screen, plain
 from rankscope.table import Column as Named
@@ -101,13 +101,9 @@ def _texts(comparison: Comparison, column: Column, lines: list[int], unicode: bo
     if len(comparison.pairs) == 1:
         pair = comparison.pairs[0]
         entries = [column.cells[i][0] for i in lines]
-        signed = ["" if e is None or e.difference is None else _signed(e.difference) for e in entries]
-        found.append((f"{pair.other}{'−' if unicode else '-'}{pair.reference}", signed))
+        told = ["" if e is None else signed(e.difference, 2) for e in entries]
+        found.append((f"{pair.other}{'−' if unicode else '-'}{pair.reference}", told))
     return found
-
-
-def _signed(value: float) -> str:
-    return "0" if value == 0 else f"{value:+.2g}"
 
 
 def _width(screen: Screen, side: Side, lines: list[int]) -> int:
