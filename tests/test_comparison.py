@@ -380,7 +380,7 @@ def test_names_that_match_nothing_are_refused() -> None:
 def test_a_model_that_fails_on_the_inputs_of_the_first_is_told() -> None:
     with pytest.raises(InputError, match="embedding has 8 rows") as caught:
         rankscope.compare(net(2), net(2, vocab=8), inputs=ids(), measures="mu_bar")
-    assert caught.value.details[-1] == ("while", "B, Transformer, was measured")
+    assert caught.value.details[-1] == ("model", "B, Transformer")
 
 
 def test_hostile_numbers_do_not_break_it() -> None:

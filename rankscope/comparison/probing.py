@@ -71,7 +71,7 @@ class Probing:
                     found = self._one(model, saved)
                 except RankscopeError as error:
                     spec = model if isinstance(model, str | Path) else type(model).__name__
-                    error.details = (*error.details, ("while", f"{letter(number)}, {spec}, was measured"))
+                    error.details = (*error.details, ("model", f"{letter(number)}, {spec}"))
                     raise
                 yield number, *found
 

@@ -1,0 +1,196 @@
+"""A comparison as a table, JSON, CSV and Markdown: all of it is told, in any width, and no name breaks out."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from reports import HOSTILE, a_hostile_report, a_report, undefined_report
+
+import rankscope
+from rankscope.comparison import Comparison, Difference, First, Match, Pair
+from rankscope.records import Layer, Note, Report
+from rankscope.renderers import COMPARISONS, Style
+
+SCHEMA = json.loads((Path(rankscope.__file__).with_name("comparison.schema.json")).read_text(encoding="utf-8"))
+READER = jsonschema.Draft202012Validator(SCHEMA)
+FORMATS = ("table", "json", "csv", "md")
+
+
+def closed(schema: Any) -> Any:
+    """The schema as a writer must keep it: nothing that it does not name."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(part) for name, part in schema.items()}
+    return {**found, "additionalProperties": False} if "properties" in schema else found
+
+
+WRITER = jsonschema.Draft202012Validator(closed(SCHEMA))
+
+
+def with_samples(report: Report, scale: float = 1.0, start: int = 0) -> Report:
+    """The report with eight samples a row; from a layer on they are scaled."""
+    rows = []
+    for row in report.rows:
+        if row.value is not None and row.scope == "sequence":
+            value = row.value * (scale if row.layer_index >= start else 1.0)
+            spread = tuple(value * (1 + 1e-4 * (i - 3.5)) for i in range(8))
+            row = replace(row, value=value, samples=spread)
+        rows.append(row)
+    return replace(report, rows=tuple(rows))
+
+
+def compared(depth: int = 12, models: int = 2) -> Comparison:
+    reports = [with_samples(a_report(depth), 1 - 0.1 * i, start=5) for i in range(models)]
+    return rankscope.compare(*reports)
+
+
+def hostile() -> Comparison:
+    other = with_samples(a_hostile_report(), 0.5)
+    return rankscope.compare(with_samples(a_hostile_report()), replace(other, layers=other.layers[:-2]), align="name")
+
+
+def undefined() -> Comparison:
+    return rankscope.compare(undefined_report(), undefined_report())
+
+
+CASES = {"plain": compared, "hostile": hostile, "undefined": undefined, "three": lambda: compared(models=3)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_json_keeps_to_its_schema(name: str) -> None:
+    found = CASES[name]()
+    WRITER.validate(json.loads(COMPARISONS["json"].text(found)))
+    WRITER.validate(found.to_dict())
+
+
+BREAKS = {
+    "schema": lambda d: d.update(schema="rankscope.comparison/2"),
+    "one": lambda d: d.update(subjects=d["subjects"][:1]),
+    "no pair": lambda d: d.update(pairs=[]),
+    "outcome": lambda d: d["pairs"][0]["differences"][0].update(outcome="better"),
+    "number": lambda d: d["pairs"][0]["differences"][0].update(difference="0.1"),
+    "chance": lambda d: d["pairs"][0]["differences"][0].update(p=2),
+    "missing": lambda d: d["pairs"][0].pop("unmatched_other"),
+    "first": lambda d: d["pairs"][0].update(first={"layer": "x"}),
+    "time": lambda d: d["subjects"][0].update(forward_seconds=-1),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_does_not_validate(name: str) -> None:
+    data = copy.deepcopy(compared(6).to_dict())
+    READER.validate(data)
+    BREAKS[name](data)
+    with pytest.raises(jsonschema.ValidationError):
+        READER.validate(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [("pair", Pair), ("difference", Difference), ("match", Match), ("first", First), ("layer", Layer), ("note", Note)],
+)
+def test_the_schema_tells_every_field(name: str, record: Any) -> None:
+    assert list(SCHEMA["$defs"][name]["properties"]) == [field.name for field in fields(record)]
+
+
+def test_csv_holds_every_difference_and_reads_back_to_the_same_floats() -> None:
+    found = hostile()
+    lines = list(csv.DictReader(io.StringIO(COMPARISONS["csv"].text(found))))
+    (pair,) = found.pairs
+    matched = [line for line in lines if line["outcome"] != "unmatched"]
+    assert len(matched) == len(pair.differences)
+    assert len(lines) - len(matched) == len(pair.unmatched_reference) + len(pair.unmatched_other) == 2
+    for line, entry in zip(matched, pair.differences, strict=True):
+        assert (float(line["difference"]) if line["difference"] else None) == entry.difference
+        assert (float(line["p"]) if line["p"] else None) == entry.p
+        assert line["outcome"] == entry.outcome
+    assert all(not line[name].startswith(("=", "+", "-", "@")) for line in lines for name in ("layer", "other_layer"))
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize(("depth", "models"), [(12, 2), (12, 5), (96, 2), (96, 5)])
+def test_the_table_fits_the_screen(columns: int, depth: int, models: int) -> None:
+    found = compared(depth, models)
+    text = COMPARISONS["table"].text(found, Style(columns=columns))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert len(lines) < 60 + 25 * models
+    assert " ".join(found.sentence.split()) in " ".join(text.split())
+    for name in ("blocks.0.input", "blocks.4", f"blocks.{depth - 1}"):
+        assert any(line.split()[1:2] == [name] for line in lines), name
+    assert ("more layers" in text) == (depth == 96)
+
+
+def test_every_layer_and_measure_is_shown_when_asked() -> None:
+    found = compared(96)
+    text = COMPARISONS["table"].text(found, Style(columns=80, every=True))
+    assert sum(line.split()[:2] == ["50", "blocks.49"] for line in text.splitlines()) >= 4
+    assert "more layers" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_signs_say_what_differs() -> None:
+    text = COMPARISONS["table"].text(compared(6), Style(columns=120))
+    rows = {line.split()[1]: line.split() for line in text.splitlines() if line.split()[1:2]}
+    assert rows["blocks.3"][3].endswith("=")
+    assert rows["blocks.4"][3].endswith("↓")
+    assert "↑ ↓" in text
+    plain = COMPARISONS["table"].text(compared(6), Style(columns=120, unicode=False))
+    assert plain.isascii()
+    assert "^ v" in plain
+
+
+def test_what_stands_alone_is_listed_in_every_format() -> None:
+    longer = with_samples(a_report(8))
+    found = rankscope.compare(with_samples(a_report(6)), longer, longer)
+    assert [layer.name for layer in found.pairs[1].unmatched_other] == ["blocks.6", "blocks.7"]
+    for name in FORMATS:
+        text = COMPARISONS[name].text(found)
+        assert "blocks.6" in text.replace("`", "")
+        assert "blocks.7" in text
+
+
+def test_a_measure_that_one_lacks_is_told() -> None:
+    less = with_samples(a_report(4))
+    less = replace(less, rows=tuple(row for row in less.rows if row.measure != "stable_rank"))
+    for name in ("table", "md"):
+        text = COMPARISONS[name].text(rankscope.compare(with_samples(a_report(4)), less)).replace("&#95;", "_")
+        assert "stable_rank: the other: not measured" in text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_hostile_names_break_nothing(name: str) -> None:
+    found = hostile()
+    text = COMPARISONS[name].text(found)
+    assert "\x1b" not in text
+    assert "\x00" not in text
+    if name == "md":
+        assert "<script" not in text
+        assert "<b>" not in text
+    if name == "json":
+        kept = {match["reference"]["name"] for match in json.loads(text)["pairs"][0]["matches"]}
+        assert kept <= set(HOSTILE)
+        assert len(kept) == len(HOSTILE) - 2
+
+
+@pytest.mark.parametrize("name", ["table", "md"])
+def test_nothing_to_tell_is_told(name: str) -> None:
+    assert "they have no number in common" in COMPARISONS[name].text(undefined())
+
+
+def test_saving_writes_by_the_suffix(tmp_path: Path) -> None:
+    found = compared(2)
+    for suffix in (".json", ".csv", ".md", ".txt"):
+        path = tmp_path / f"side{suffix}"
+        found.save(path)
+        assert path.stat().st_size > 500
