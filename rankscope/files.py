@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Literal
@@ -97,7 +96,7 @@ def _sibling(target: Path) -> tuple[Path, int]:
     """A new empty file beside the target, with the permissions that a plain `open` would give it."""
     if len(os.fsencode(target.name)) > 255:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    path = target.with_name(f".rankscope-{secrets.token_hex(6)}.tmp")
+    path = target.with_name(f".rankscope-{os.urandom(6).hex()}.tmp")
     return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
 

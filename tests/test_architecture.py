@@ -34,10 +34,15 @@ LINES = (
 ORDER = [name for line in LINES for name in line.split()]
 FREE = {"__init__", "_version"}
 PUBLIC = {name: module.split(".")[1] for name, module in rankscope._PUBLIC.items()} | {"__version__": "_version"}
-# A report knows how to save and to show itself, a comparison how to save: doors that are opened only when used.
+# A report knows how to save and to show itself, a comparison and findings how to save: doors that are opened only when used.
 DOORS = {
     (unit, name, "renderers")
-    for unit, name in (("records", "save"), ("records", "_repr_html_"), ("comparison", "save"))
+    for unit, name in (
+        ("records", "save"),
+        ("records", "_repr_html_"),
+        ("comparison", "save"),
+        ("requirements", "save"),
+    )
 }
 PRINTERS = {"cli", "monitor", "__main__"}
 VAGUE = {"utils", "util", "core", "common", "base", "helpers", "misc"}

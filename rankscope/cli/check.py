@@ -96,7 +96,10 @@ def _subject(subjects: Sequence[str]) -> str:
         )
     rest = [word for word in subjects if _REST.fullmatch(word)]
     if rest and not any(Path(word).exists() for word in rest):
-        raise _taken_apart(UsageError("RS116", f"{' '.join(rest)} is what is left of a rule without quotes"))
+        error = _taken_apart(
+            UsageError("RS116", f"{' '.join(subjects[1:])!r} is what is left of a rule without quotes")
+        )
+        raise error
     headline = f"one report or model is checked at a time, and there are {len(subjects)}: {', '.join(subjects[:5])}"
     raise UsageError("RS102", headline)
 

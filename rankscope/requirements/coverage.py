@@ -207,5 +207,6 @@ def _check_known(report: Report, measure: str, name: Name) -> None:
     here = sorted({label(row).partition(" ")[0] for row in report.rows})
     known = {*measure_names(), *(f"head:{row.measure}" for row in report.rows if row.head is not None)}
     if name.request not in known and measure not in known:
-        error = unknown_name("measure", measure, [*known, *here, "verdict", "decay"], here or sorted(known))
+        names = sorted({*known, *here, "verdict", "decay"})
+        error = unknown_name("measure", measure, names, here or names)
         raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.plain import finite
@@ -158,6 +159,16 @@ class Findings:
             ASCII text.
         """
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the findings; the suffix chooses the format. The file appears whole or not at all.
+
+        Args:
+            path: a file such as ``findings.json``, ``junit.xml``, ``check.md`` or ``check.html``.
+        """
+        from rankscope.renderers import FINDINGS, save_all
+
+        save_all(self, [Path(path)], of=FINDINGS)
 
     def _rule(self, requirement: Requirement) -> dict[str, Any]:
         return {
