@@ -1,6 +1,7 @@
 """Run every check, each to its end, and say how long each took. Exit 1 where one failed.
 
-The output of a part is shown where it fails; of the test runs the closing line is always shown.
+The output of a part is shown where it fails; of the test runs the closing line is always shown, and that a
+browser could not be had.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ".venv/bin/python"
 PARTS = {
     "install": [sys.executable, ".ci/install.py", "check"],
+    "browser": [sys.executable, ".ci/browser.py"],
     "format": [PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."],
     "lint": [PYTHON, "-m", "ruff", "check", "--quiet", "."],
     "types": [PYTHON, "-m", "mypy"],
@@ -45,7 +47,7 @@ def run(name: str, command: list[str]) -> tuple[bool, float]:
     passed = done.returncode == 0 and not MISSING.search(done.stdout)
     if not passed:
         print(done.stdout, flush=True)
-    elif "pytest" in command:
+    elif "pytest" in command or (name == "browser" and done.stdout):
         print(done.stdout.strip().splitlines()[-1], flush=True)
     return passed, time.monotonic() - start
 

@@ -52,7 +52,7 @@ def page_of(reports: Sequence[Report], labels: Sequence[str] | None = None) -> P
         more=tuple(over_depth(each, whole=False) for each in measured if each.values and each not in first),
         heats=tuple(heat_maps(strands, strips, cells <= _TITLED_CELLS)),
         spectra=tuple(spectra(reports, labels)),
-        grid=full_table(strands, measured, len(telling(measured, _HEATS)), reasons),
+        grid=full_table(strands, measured, len(strips) or len(measured), reasons),
         missing=missing(strands, measured, reasons),
         notes=tuple(notes(reports, labels)),
         origin=tuple(origin(reports, labels)),

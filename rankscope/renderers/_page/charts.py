@@ -99,8 +99,8 @@ def _spread(row: Row | None) -> tuple[float, float] | None:
 
 
 def _guides(measured: Measured) -> list[Guide]:
-    """Ceiling, reference and noise floor, each course of them once; and the limits of the verdict."""
-    found: dict[tuple[str, tuple[float, ...]], Guide] = {}
+    """The limits of the verdict; then ceiling, reference and noise floor, each once, along the deepest model."""
+    found: dict[str, Guide] = {}
     for curve in measured.curves:
         for kind in _KINDS:
             pairs = [
@@ -110,7 +110,9 @@ def _guides(measured: Measured) -> list[Guide]:
             ]
             if len(pairs) > 1:
                 xs, ys = zip(*pairs, strict=True)
-                found.setdefault((kind, ys), Guide(kind, _name(kind, curve, ys), xs, ys))
+                label = _name(kind, curve, ys)
+                if label not in found or max(found[label].x) < max(xs):
+                    found[label] = Guide(kind, label, xs, ys)
     guides: list[Guide] = []
     if measured.label in (RESIDUAL, MU_BAR):
         ks = [float(k) for curve in measured.curves for k in curve.strand.table.index]

