@@ -80,35 +80,37 @@ def covered(report: Report, measure: str) -> Cells:
         layers.setdefault(place.stack, {}).setdefault(place.index, place.name)
     for row in report.rows:
         layers.setdefault(row.stack, {}).setdefault(row.layer_index, row.layer)
-    site = rows[0].site if rows else "block"
-    found = {
-        stack: _cells(name, site, [row for row in rows if row.stack == stack], names) for stack, names in layers.items()
-    }
+    site = rows[0].site if rows else None
+    found: Cells = {}
+    for stack, names in layers.items():
+        cells = _cells(name, site, [row for row in rows if row.stack == stack], names)
+        compared = _compared_with(name, [row for row in report.rows if row.stack == stack]) if site == "value" else None
+        found[stack] = tuple(cell for cell in cells if cell.layer_index != compared)
     return {stack: cells for stack, cells in found.items() if cells}
 
 
-def _cells(name: Name, site: str, rows: list[Row], layers: dict[int, str]) -> tuple[Cell, ...]:
+def _cells(name: Name, site: str | None, rows: list[Row], layers: dict[int, str]) -> tuple[Cell, ...]:
     """The cells of one stack; a stack without any row of values or attention has no attention."""
     at: dict[int, list[Row]] = {}
     for row in rows:
         at.setdefault(row.layer_index, []).append(row)
     expected = set(at)
-    if site in _EVERYWHERE and not name.partial:
+    if site is None or (site in _EVERYWHERE and not name.partial):
         expected |= set(layers)
     elif site in _INSIDE and not name.partial and rows:
         expected |= set(layers) - {0}
     cells: list[Cell] = []
-    for k in sorted(expected - _reference(name, rows)):
+    for k in sorted(expected):
         cells += [_cell(row) for row in at.get(k, ())] or [Cell(k, layers[k], reason=_missing(name))]
     return tuple(cells)
 
 
-def _reference(name: Name, rows: Iterable[Row]) -> set[int]:
+def _compared_with(name: Name, rows: Iterable[Row]) -> int | None:
     """The layer that all others are compared with, where the measure does so: its own number is one by definition."""
-    known = declaration("measures", "measure", name.measure) if any(row.site == "value" for row in rows) else None
+    known = declaration("measures", "measure", name.measure)
     if known is None or "first_value" not in known.parameters:
-        return set()
-    return set(sorted(row.layer_index for row in rows if row.status == "ok")[:1])
+        return None
+    return min((row.layer_index for row in rows if row.measure == name.measure and row.status == "ok"), default=None)
 
 
 def _cell(row: Row) -> Cell:
