@@ -15,7 +15,7 @@ help: ## list the targets
 demo: ## install into .venv, probe a shipped model, then show two models side by side
 	$(install) base
 	.venv/bin/rankscope probe baseline
-	$(python) examples/side_by_side.py baseline lambda-skip
+	.venv/bin/rankscope compare baseline vs lambda-skip
 
 install: ## install into .venv
 	$(install) base

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from rankscope.errors import catalogue
 from rankscope.measures import MEASURES, PRESETS, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rankscope.measures import Measure
 
 DOCS = Path(__file__).resolve().parent
@@ -154,6 +157,14 @@ Its JSON Schema is [rankscope/report.schema.json](../rankscope/report.schema.jso
 `rankscope.load("report.json")` reads a report back, equal to the one that was saved. JSON Lines, Parquet and CSV
 hold the rows alone: [cli.md](cli.md#formats).
 """
+COMPARISON = """# The comparison
+
+{about}
+
+Its JSON Schema is [rankscope/comparison.schema.json](../rankscope/comparison.schema.json), which comes with the
+package. It is not read back: comparing the saved reports again gives the same. How layers are matched and noise is
+told: [cli.md](cli.md#compare).
+"""
 
 
 def kind(part: dict[str, Any]) -> str:
@@ -165,6 +176,8 @@ def kind(part: dict[str, Any]) -> str:
         return f"`{part['const']}`"
     if "enum" in part:
         return ", ".join("null" if word is None else f"`{word}`" for word in part["enum"])
+    if "anyOf" in part:
+        return " or ".join(kind(each) for each in part["anyOf"])
     kinds = [part["type"]] if isinstance(part["type"], str) else part["type"]
     words = {"string": "text", "array": f"list of {kind(part['items'])}" if "items" in part else "list"}
     return " or ".join(words.get(each, each) for each in kinds)
@@ -178,20 +191,27 @@ def properties(part: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def report_page() -> str:
-    """The page of the report."""
-    path = Path(rankscope.__file__).with_name("report.schema.json")
+def schema_page(name: str, text: str) -> str:
+    """The page of a published schema."""
+    path = Path(rankscope.__file__).with_name(name)
     schema = json.loads(path.read_text(encoding="utf-8"))
-    lines = [MADE.format(source="rankscope/report.schema.json"), REPORT.format(about=schema["description"])]
+    lines = [MADE.format(source=f"rankscope/{name}"), text.format(about=schema["description"])]
     lines += ["## All of it\n", *properties(schema)]
-    parts = {name: part for name, part in schema["properties"].items() if part.get("type") == "object"}
-    parts["note"] = schema["properties"]["notes"]["items"]
-    for name, part in {**parts, **schema["$defs"]}.items():
-        lines += [f"## {name}\n", part["description"], "", *properties(part)]
+    objects = {key: part for key, part in schema["properties"].items() if part.get("type") == "object"}
+    parts = {key: part for key, part in objects.items() if "properties" in part}
+    notes = schema["properties"]["notes"]["items"]
+    parts |= {"note": notes} if "properties" in notes else {}
+    for key, part in {**parts, **schema["$defs"]}.items():
+        lines += [f"## {key}\n", part["description"], "", *properties(part)]
     return "\n".join(lines)
 
 
-PAGES = {"errors.md": errors_page, "measures.md": measures_page, "report.md": report_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors_page,
+    "measures.md": measures_page,
+    "report.md": partial(schema_page, "report.schema.json", REPORT),
+    "comparison.md": partial(schema_page, "comparison.schema.json", COMPARISON),
+}
 
 
 def main() -> int:

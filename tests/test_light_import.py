@@ -42,6 +42,7 @@ def loaded(*arguments: str) -> set[str]:
         ["-m", "rankscope", "explain", "RS301"],
         ["-m", "rankscope", "explain"],
         ["-m", "rankscope", "report", "--help"],
+        ["-m", "rankscope", "compare", "--help"],
         ["-m", "rankscope", "zoo"],
     ],
     ids=" ".join,

@@ -123,8 +123,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert err == ""
     assert "rankscope 0." in out
-    assert "Measure:\n  probe" in out
-    assert [group for group in GROUPS if f"\n{group.capitalize()}:" in out] == ["measure", "look"]  # only what exists
+    assert "Measure:\n  compare" in out
+    assert [group for group in GROUPS if f"\n{group.capitalize()}:" in out] == ["measure", "judge", "look"]  # only what exists
 
 
 def test_every_module_of_the_folder_is_a_command_in_a_group() -> None:
