@@ -158,7 +158,8 @@ def rules(config: Config) -> tuple[Requirement, ...]:
         found.append(_rule(config, f"require {number}", {"rule": entry} if isinstance(entry, str) else entry, severity))
     for name in _LIMITS:
         given = config.settings.get(name)
-        if given is not None and not isinstance(given, str | list | dict):
+        texts = not isinstance(given, list) or all(isinstance(text, str) for text in given)
+        if given is not None and not (isinstance(given, str | list | dict) and texts):
             error = _wrong(config, name, f"is no table of measures and limits, but {given!r}")
             raise error
         with _named(config, name):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rankscope.config import Config, find, read
+from rankscope.config import Config, baseline, find, read, rules
 from rankscope.errors import UsageError
 
 
@@ -94,3 +94,82 @@ def test_keys_of_other_commands_and_both_spellings_are_known(tmp_path: Path) -> 
     text = "baseline = 'b.json'\nskip-layers = ['x']\nmax_tokens = 4\n[[require]]\nrule = 'mu >= 0.05 @ last'"
     settings = read(put(tmp_path / "rankscope.toml", text)).settings
     assert set(settings) == {"baseline", "skip_layers", "max_tokens", "require"}
+
+
+RULES = """
+baseline = "sub/b.json"
+severity = "warn"
+require = [
+  "mu_bar >= 0.05 @ last",
+  { rule = "verdict != collapsed", severity = "error", reason = "see docs/collapse.md" },
+  { max-drop = "effective_rank=10%", reason = "a ratchet" },
+]
+max = ["value_cosine=0.99"]
+max-drop = "mu_bar=5%"
+
+[min]
+effective_rank = 2
+"min(mu_bar)" = "0.1@blocks.*"
+"""
+
+
+def test_rules_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = read(put(tmp_path / "conf" / "rankscope.toml", RULES))
+    assert [(str(rule), rule.severity, rule.reason) for rule in rules(config)] == [
+        ("mu_bar >= 0.05 @ last", "warn", None),
+        ("verdict != collapsed", "error", "see docs/collapse.md"),
+        ("max-drop effective_rank=10%", "warn", "a ratchet"),
+        ("effective_rank >= 2", "warn", None),
+        ("min(mu_bar) >= 0.1 @ blocks.*", "warn", None),
+        ("value_cosine <= 0.99", "warn", None),
+        ("max-drop mu_bar=5%", "warn", None),
+    ]
+    assert baseline(config) == Path("conf", "sub", "b.json")
+    assert (rules(Config()), baseline(Config())) == ((), None)
+
+
+def test_the_tables_of_pyproject_are_rules(tmp_path: Path) -> None:
+    text = "[[tool.rankscope.require]]\nrule = 'mu >= 1'\n[[tool.rankscope.require]]\nrule = 'mu >= 2'\nseverity='warn'"
+    found = rules(read(put(tmp_path / "pyproject.toml", text)))
+    assert [(str(rule), rule.severity) for rule in found] == [("mu >= 1", "error"), ("mu >= 2", "warn")]
+
+
+@pytest.mark.parametrize(
+    ("text", "match", "code"),
+    [
+        ("require = 'mu >= 1'", "require: is no list of rules", "RS105"),
+        ("require = [3]", "require 1: is no rule and no table", "RS105"),
+        (
+            "require = ['mu >= 1', { rul = 'mu >= 1' }]",
+            "require 2: unknown key 'rul'(.|\n)*did you mean.*rule",
+            "RS105",
+        ),
+        ("require = [{ severity = 'warn' }]", "require 1: needs one rule", "RS105"),
+        ("require = [{ rule = 'mu >= 1', min = 'mu=1' }]", "require 1: needs one rule", "RS105"),
+        ("require = [{ rule = 3 }]", "require 1: needs one rule", "RS105"),
+        ("require = [{ rule = 'mu >= 1', severity = 'warning' }]", "neither error nor warn, but 'warning'", "RS105"),
+        ("require = [{ rule = 'mu >= 1', reason = 3 }]", "reason is no text", "RS105"),
+        ("require = ['mu >=']", "require 1: 'mu >=' is no rule", "RS116"),
+        ("require = [{ max_drop = 'mu=x' }]", "require 1: '--max-drop mu=x' is no rule", "RS115"),
+        ("severity = 'fatal'", "severity: severity is neither", "RS105"),
+        ("min = 3", "min: is no table of measures", "RS105"),
+        ("min = { mu = 'x' }", "min: '--min mu=x' is no rule", "RS115"),
+        ("min = [3]", "min: is no table", "RS105"),
+        ("min = { mu = [1, 2] }", "min: .*is no", "RS115"),
+        ("max = { mu = true }", "max: .*is no", "RS115"),
+        ("aggregate = 'median'", "unknown key 'aggregate'", "RS105"),
+    ],
+)
+def test_wrong_rules_are_refused_with_their_place(tmp_path: Path, text: str, match: str, code: str) -> None:
+    path = put(tmp_path / "rankscope.toml", text)
+    with pytest.raises(UsageError, match=match) as caught:
+        rules(read(path))
+    assert caught.value.code == code
+    assert str(path) in caught.value.headline
+
+
+@pytest.mark.parametrize("value", ["3", "''", "['b.json']"])
+def test_a_baseline_that_is_no_path_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UsageError, match="baseline: is no path"):
+        baseline(read(put(tmp_path / "rankscope.toml", f"baseline = {value}")))
