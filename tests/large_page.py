@@ -1,6 +1,6 @@
 """The page of 96 layers, three models and every measure, written by a process of its own, which nothing slows down.
 
-``python tests/large_page.py FILE.html`` prints how many measures there are, and the processor time of the second page.
+``python tests/large_page.py FILE.html`` prints how many measures there are, and the least processor time of three runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from reports import a_report
 
 from rankscope.explanations import measure_names
-
 from rankscope.renderers import RENDERERS
 
 if TYPE_CHECKING:
@@ -46,8 +45,10 @@ def large_reports() -> list[Report]:
 if __name__ == "__main__":
     reports = large_reports()
     RENDERERS["html"].text(reports)
-    start = time.process_time()
-    text = RENDERERS["html"].text(reports)
-    taken = time.process_time() - start
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        text = RENDERERS["html"].text(reports)
+        taken.append(time.process_time() - start)
     Path(sys.argv[1]).write_text(text, encoding="utf-8")
-    sys.stdout.write(f"{len({(row.measure, row.scope) for row in reports[0].rows})} {taken:.3f}\n")
+    sys.stdout.write(f"{len({(row.measure, row.scope) for row in reports[0].rows})} {min(taken):.3f}\n")

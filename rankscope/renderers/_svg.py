@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STYLES, MARKERS = 8, 6
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 14, 36
+_SEEN = 40  # markers of one line
 _X0, _X1, _Y0, _Y1 = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM, _TOP
 
 
@@ -31,10 +32,15 @@ class Axis:
 
     def at(self, value: float) -> float:
         """Where a value lies, 0 at `low` and 1 at `high`; what lies outside is put at the end."""
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        if self.high <= self.low:
+            return 0.5
+        if value <= self.low:
+            return 0.0
+        if value >= self.high:
+            return 1.0
         if self.log:
-            value = math.log(value) if value > 0 else low
-        return min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.5
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int) -> list[float]:
         """Round numbers inside the range, at most about `most` of them."""
@@ -105,10 +111,12 @@ def draw(chart: Chart) -> Markup:
     """
     parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(chart.label)}">']
     parts += [_axes(chart)]
-    parts += _guides(chart)
+    rules, labels = _guides(chart)
+    parts += rules
     parts += [_band(chart, line) for line in chart.lines if line.band]
     parts += [_curve(chart, line) for line in chart.lines]
     parts += [_points(chart, line) for line in chart.lines if line.titles]
+    parts += labels
     return Markup("".join(parts) + "</svg>")  # noqa: S704 - every text in it went through escape
 
 
@@ -212,20 +220,21 @@ def _tick(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _guides(chart: Chart) -> list[str]:
-    """Lines of reference, each with its label at the right unless another stands there."""
-    parts: list[str] = []
+def _guides(chart: Chart) -> tuple[list[str], list[str]]:
+    """Lines of reference, and their labels: each at the right unless another stands there."""
+    rules: list[str] = []
+    labels: list[str] = []
     taken: list[float] = []
     for guide in chart.guides:
         ys = [_y(chart, value) for value in guide.y]
         bends = [i for i in range(len(ys)) if i in (0, len(ys) - 1) or not ys[i - 1] == ys[i] == ys[i + 1]]
         points = " ".join(f"{_n(_x(chart, guide.x[i]))},{_n(ys[i])}" for i in bends)
-        parts.append(f'<polyline class="guide {guide.kind}" points="{points}"/>')
+        rules.append(f'<polyline class="guide {guide.kind}" points="{points}"/>')
         at = ys[-1] + 11 if ys[-1] < _Y1 + 12 else ys[-1] - 4
         if all(abs(at - other) > 11 for other in taken):
             taken.append(at)
-            parts.append(f'<text class="guide" x="{_X1 - 2}" y="{_n(at)}">{escape(guide.label)}</text>')
-    return parts
+            labels.append(f'<text class="guide" x="{_X1 - 2}" y="{_n(at)}">{escape(guide.label)}</text>')
+    return rules, labels
 
 
 def _runs(line: Line) -> Iterable[list[int]]:
@@ -274,12 +283,14 @@ def _band(chart: Chart, line: Line) -> str:
 def _points(chart: Chart, line: Line) -> str:
     """A marker at every number, a cross at the foot where there is none; each with its title."""
     marker = f"#m{line.style % MARKERS}"
+    apart = math.ceil(len(line.x) / _SEEN)  # those between would run together: they are seen under the pointer alone
     parts = []
     for i, (x, y, title) in enumerate(zip(line.x, line.y, line.titles, strict=True)):
         if not title:
             continue
         href = marker if y is not None else "#mx"
         at = _n(_y(chart, y) if y is not None else _Y0 - 4)
-        hollow = " class=o" if i in line.hollow else " class=x" if y is None else ""
-        parts.append(f"<use href={href}{hollow} x={_n(_x(chart, x))} y={at}><title>{escape(title)}</title></use>")
+        hidden = (i - line.style) % apart and i not in (0, len(line.x) - 1)
+        look = " class=x" if y is None else " class=t" if hidden else " class=o" if i in line.hollow else ""
+        parts.append(f"<use href={href}{look} x={_n(_x(chart, x))} y={at}><title>{escape(title)}</title></use>")
     return f'<g class="{_class(line.style)}">{"".join(parts)}</g>'

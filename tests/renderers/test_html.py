@@ -263,7 +263,7 @@ def test_the_heat_map_knows_which_end_is_healthy() -> None:
     assert levels("effective_rank_unit", a_report(depth=2, decay=0.001)).startswith("h0h8")
     assert levels("grad_norm", a_report(depth=9)).startswith("n0")
     assert levels("grad_norm", a_report(depth=9)).endswith("n8")
-    assert levels("token_norm_ratio", a_report(depth=3)) == "h0h0h0h0"  # 1.2 to 1.5: little, and shown as little
+    assert levels("token_norm_ratio", a_report(depth=3)) == "h0h1h1h1"  # 1.2 to 1.5: little, and shown as little
     assert "xh" in levels("value_cosine", a_report(depth=3)).replace("n", "h")
 
 
@@ -363,3 +363,18 @@ def test_equal_neighbours_of_a_strip_are_one_where_none_is_told() -> None:
 def test_layers_in_words() -> None:
     assert spans([0]) == "k = 0"
     assert spans([0, 1, 2, 5, 7, 8]) == "k = 0…2, 5, 7…8"
+
+
+def test_markers_that_would_run_together_are_seen_under_the_pointer_alone() -> None:
+    def looks(points: int, style: int) -> list[str]:
+        ys = (0.5,) * points
+        line = Line("a", style, tuple(range(points)), ys, ("told",) * points, hollow=frozenset({1}))
+        svg = draw(Chart("x", "k", "", Axis(0, points - 1), Axis(0, 1), (line,)))
+        return re.findall(r"<use href=#m\d( class=\w)? x", svg)
+
+    assert looks(5, 0) == ["", " class=o", "", "", ""]
+    many = [look == " class=t" for look in looks(97, 1)]
+    assert not many[0]
+    assert not many[-1]
+    assert sum(many) == 97 - 34
+    assert many != [look == " class=t" for look in looks(97, 2)]

@@ -38,7 +38,7 @@ def over_depth(measured: Measured, whole: bool = True) -> Figure:
     """
     log = _is_log(measured.values)
     guides = _guides(measured)
-    low, high = _range(measured, guides, log)
+    low, high = _range(measured, guides, log, whole)
     inside = tuple(guide for guide in guides if low <= min(guide.y) and max(guide.y) <= high)
     ks = [k for curve in measured.curves for k in curve.strand.table.index]
     chart = Chart(
@@ -129,9 +129,9 @@ def _name(kind: str, curve: Curve, ys: Sequence[float]) -> str:
     return f"{word} {high}" if high == low else f"{word} {low} to {high}"
 
 
-def _range(measured: Measured, guides: Iterable[Guide], log: bool) -> tuple[float, float]:
-    """The ends of the axis: all numbers and their spread, zero, and the references that are not far off."""
-    spreads = [spread for curve in measured.curves for row in curve.rows if (spread := _spread(row))]
+def _range(measured: Measured, guides: Iterable[Guide], log: bool, whole: bool) -> tuple[float, float]:
+    """The ends of the axis: all numbers and the spread that is shown, zero, and the references that are not far off."""
+    spreads = [spread for curve in measured.curves for row in curve.rows if whole and (spread := _spread(row))]
     values = measured.values + [end for spread in spreads for end in spread if not log or end > 0]
     low, high = min(values), max(values)
     near = [max(guide.y) for guide in guides if guide.kind != "floor"]

@@ -55,7 +55,7 @@ def _scale(measured: Measured) -> Axis:
     references = [row.reference for curve in measured.curves for row in curve.rows if row and row.reference]
     if references and low is not None:
         return Axis(low, max(references), low > 0)  # of ranks: two directions for one are as much as forty for twenty
-    low, high = min(values), max(values)
+    low, high = min(values) if low is None or low <= 0 else low, max(values)
     if low <= 0:
         return Axis(low, high)
     return Axis(low, max(high, low * _LEAST_RATIO), True)

@@ -37,7 +37,9 @@ def page_of_findings(findings: Findings) -> Page:
     if total == 1:
         told = "its requirement is not shown to hold" if missed else "its requirement holds"
     else:
-        told = f"{len(missed)} of {total} requirements not shown to hold" if missed else f"all {total} requirements hold"
+        told = (
+            f"{len(missed)} of {total} requirements not shown to hold" if missed else f"all {total} requirements hold"
+        )
     line = f"The check {word}: {told}"
     warned = "" if not missed or not findings.passed else " Those are warnings, which do not fail a check."
     verdicts = f"The verdict on the model: {page.headline}.{warned}"
