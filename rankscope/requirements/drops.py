@@ -51,7 +51,10 @@ def drops(report: Report, rule: Requirement, baseline: Baseline | None) -> Itera
         error = no_layer(rule, cells)
         raise error
     for stack in dict.fromkeys([*now, *before]):
-        yield from _stack(rule, stack, cells, now.get(stack, ()), then, before.get(stack, ()), baseline)
+        found = [*_stack(rule, stack, cells, now.get(stack, ()), then, before.get(stack, ()), baseline)]
+        missed = ((f.layer, f.value) for f in found if f.status == "failed")
+        first = next(((layer, value) for layer, value in missed if layer and isinstance(value, float)), None)
+        yield from (replace(finding, first=first) for finding in found)
 
 
 def _recorded(baseline: Baseline, name: Name) -> Cells:

@@ -54,7 +54,8 @@ def _line(findings: Findings, rule: Requirement, some: tuple[Finding, ...], tota
     text = f"{place(_worst(some))}: {result(_worst(some))}"
     if total > 1:
         ok = some[0].status == "ok"
-        count = f"{total} numbers" if ok else f"{len(some)} of {total} numbers"
+        what = "layers" if all(f.head is None and f.parameter is None for f in some) else "numbers"
+        count = f"{total} {what}" if ok else f"{len(some)} of {total} {what}"
         kind = "the nearest" if ok else "the worst" if some[0].status == "failed" else "the first"
         text = f"{count}; {kind}, {text}" if len(some) > 1 else f"{count}: {text}"
     return Line(word, rule, some, text, "" if word == "ok" else _begin(some[0]))
