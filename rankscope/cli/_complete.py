@@ -41,11 +41,12 @@ def topics(_: click.Context, __: click.Parameter, begun: str) -> list[Completion
     return _matching(known(), begun)
 
 
-def formats(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Output formats."""
-    from rankscope.renderers import RENDERERS
+def formats(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Output formats of what the command gives."""
+    from rankscope.renderers import COMPARISONS, FINDINGS, RENDERERS
 
-    return _matching(dict.fromkeys(RENDERERS.names(), ""), begun)
+    known = {"compare": COMPARISONS, "check": FINDINGS}.get(str(ctx.command.name), RENDERERS)
+    return _matching(dict.fromkeys(known.names(), ""), begun)
 
 
 def architectures(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:

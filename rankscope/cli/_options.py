@@ -183,45 +183,30 @@ _SCREEN = (
     ),
     _option("--debug", is_flag=True, help="Show the traceback of an error.", **_kept("debug")),
 )
-output = _section(
-    "Output",
-    _option(
-        *("-o", "--output", "outputs"),
-        multiple=True,
-        type=_FILE,
-        callback=_outputs,
-        metavar="FILE",
-        help="Write the report; repeatable. The suffix names the format.",
-    ),
-    _option(
-        "--format",
-        "form",
-        metavar="NAME",
-        shell_complete=_complete.formats,
-        help="table (default), json, jsonl, csv, md, html, parquet: for the screen, and files without a known suffix.",
-    ),
-    _option("--wide", is_flag=True, help="CSV: a column a measure."),
-    _option("-v", "--verbose", is_flag=True, help="All columns, whatever the width.", **_kept("verbose")),
-    *_SCREEN,
-)
-findings = _section(
-    "Output",
-    _option(
-        *("-o", "--output", "outputs"),
-        multiple=True,
-        type=_FILE,
-        callback=_outputs,
-        metavar="FILE",
-        help="Write what was found; repeatable. The suffix names the format: .xml is JUnit.",
-    ),
-    _option(
-        "--format",
-        "form",
-        metavar="NAME",
-        help="table (default), json, junit, github, md or html: for the screen, and files without a known suffix.",
-    ),
-    _option("-v", "--verbose", is_flag=True, help="Every number that does not hold.", **_kept("verbose")),
-    *_SCREEN,
+
+
+def _results(
+    written: str, formats: str, more: str, *others: tuple[tuple[str, ...], dict[str, Any]]
+) -> Callable[[_F], _F]:
+    """Where the result of a command goes: to files, and in which form to the screen."""
+    files = {"multiple": True, "type": _FILE, "callback": _outputs, "metavar": "FILE"}
+    form = f"table (default), {formats}: for the screen, and files without a known suffix."
+    return _section(
+        "Output",
+        _option("-o", "--output", "outputs", help=f"{written}; repeatable. The suffix names the format.", **files),
+        _option("--format", "form", metavar="NAME", shell_complete=_complete.formats, help=form),
+        *others,
+        _option("-v", "--verbose", is_flag=True, help=more, **_kept("verbose")),
+        *_SCREEN,
+    )
+
+
+_WIDE = _option("--wide", is_flag=True, help="CSV: a column a measure.")
+_ALL_COLUMNS = "All columns, whatever the width."
+output = _results("Write the report", "json, jsonl, csv, md, html, parquet", _ALL_COLUMNS, _WIDE)
+comparison = _results("Write the comparison", "json, csv, md, html", "All layers and columns, whatever the width.")
+findings = _results(
+    "Write what was found", "json, junit (.xml), github, md or html", "Every number that does not hold."
 )
 # For what is looked at and not kept.
 page = _section(

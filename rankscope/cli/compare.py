@@ -46,7 +46,7 @@ refused. The exit code is 0 whatever is found.
 @_options.model
 @_options.inputs
 @_options.measuring
-@_options.output
+@_options.comparison
 @_options.config
 @click.pass_context
 def command(ctx: click.Context, /, models: tuple[str, ...], align: Any, **_: Any) -> None:

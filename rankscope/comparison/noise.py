@@ -65,9 +65,9 @@ def chances(differences: Matrix) -> Matrix:
         One number a test, in (0, 1]: the probability that the clearest of the tests no clearer than it shows as much.
 
     Example:
-        >>> sure, unsure = [1.0, 1.1, 0.9, 1.0, 1.0, 1.1, 0.9, 1.0], [1.0, -1.1, 0.9, -1.0, 1.0, -1.1, 0.9, -1.0]
+        >>> sure, unsure = [1.0, 1.1, 0.9, 1.0, 1.0, 1.1, 0.9, 1.0], [1.0, -2.0, 0.5, -3.0, 2.0, -0.2, 4.0, -1.0]
         >>> chances(np.array([sure, unsure])).round(4).tolist()
-        [0.0078, 1.0]
+        [0.0078, 0.875]
     """
     tests, sequences = differences.shape
     # |t| grows with the cosine between the differences and the pattern of signs, which is cheaper.

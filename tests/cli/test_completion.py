@@ -59,6 +59,8 @@ def test_models_are_files_demos_and_architectures(completed, tmp_path: Path) -> 
 
 def test_formats_topics_and_architectures(completed) -> None:
     assert texts(completed("rankscope report r.json --format j")) == ["json", "jsonl"]
+    assert texts(completed("rankscope compare a.json --format j")) == ["json"]
+    assert texts(completed("rankscope check r.json --format j")) == ["json", "junit"]
     assert texts(completed("rankscope explain RS30")) == sorted(texts(completed("rankscope explain RS30")))
     assert "RS301" in texts(completed("rankscope explain RS30"))
     assert texts(completed("rankscope explain doubl")) == ["doubly_exponential"]
