@@ -133,5 +133,5 @@ def _telling(entry: Difference) -> bool:
 
 
 def _times(entry: Difference) -> str:
-    assert entry.ratio is not None
-    return f"{entry.ratio:.3g} times" if round(entry.ratio, 3) != 1 else "nearly"
+    text = f"{entry.ratio:.3g}"
+    return "nearly" if text == "1" else f"{text} times"
