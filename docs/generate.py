@@ -165,6 +165,13 @@ Its JSON Schema is [rankscope/comparison.schema.json](../rankscope/comparison.sc
 package. It is not read back: comparing the saved reports again gives the same. How layers are matched and noise is
 told: [cli.md](cli.md#compare).
 """
+FINDINGS = """# The findings of a check
+
+{about}
+
+Its JSON Schema is [rankscope/check.schema.json](../rankscope/check.schema.json), which comes with the package. What
+a rule covers, and when it is undefined: [cli.md](cli.md#check).
+"""
 
 
 def kind(part: dict[str, Any]) -> str:
@@ -199,7 +206,7 @@ def schema_page(name: str, text: str) -> str:
     lines += ["## All of it\n", *properties(schema)]
     objects = {key: part for key, part in schema["properties"].items() if part.get("type") == "object"}
     parts = {key: part for key, part in objects.items() if "properties" in part}
-    notes = schema["properties"]["notes"]["items"]
+    notes = schema["properties"].get("notes", {}).get("items", {})
     parts |= {"note": notes} if "properties" in notes else {}
     for key, part in {**parts, **schema["$defs"]}.items():
         lines += [f"## {key}\n", part["description"], "", *properties(part)]
@@ -211,6 +218,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "measures.md": measures_page,
     "report.md": partial(schema_page, "report.schema.json", REPORT),
     "comparison.md": partial(schema_page, "comparison.schema.json", COMPARISON),
+    "findings.md": partial(schema_page, "check.schema.json", FINDINGS),
 }
 
 
