@@ -230,7 +230,8 @@ def _guides(chart: Chart) -> tuple[list[str], list[str]]:
         bends = [i for i in range(len(ys)) if i in (0, len(ys) - 1) or not ys[i - 1] == ys[i] == ys[i + 1]]
         points = " ".join(f"{_n(_x(chart, guide.x[i]))},{_n(ys[i])}" for i in bends)
         rules.append(f'<polyline class="guide {guide.kind}" points="{points}"/>')
-        at = ys[-1] + 11 if ys[-1] < _Y1 + 12 else ys[-1] - 4
+        below = guide.kind == "limit" or ys[-1] < _Y1 + 12
+        at = ys[-1] + 11 if below else ys[-1] - 4
         if all(abs(at - other) > 11 for other in taken):
             taken.append(at)
             labels.append(f'<text class="guide" x="{_X1 - 2}" y="{_n(at)}">{escape(guide.label)}</text>')
