@@ -112,15 +112,30 @@ def test_layers_that_were_added_or_are_gone_fail() -> None:
     )
     for rule in ("mu_bar=50%", "mu_bar=50%@last", "min(mu_bar)=50%@enc.*"):
         gone = [f for f in held(shorter, rule).findings if f.status != "ok"]
-        assert [(f.layer, f.status, f.reason) for f in gone] == [
-            ("enc.3", "failed", "the layer of the baseline is gone")
-        ]
+        assert [(f.layer, f.status, f.reason) for f in gone] == [("enc.3", "failed", "the layer is gone")]
         added = [f for f in held(REPORT, rule, Baseline.of(shorter)).findings if f.status != "ok"]
         assert [(f.layer, f.status) for f in added] == [("enc.3", "failed")]
         assert "was added" in str(added[0].reason)
     assert held(shorter, "mu_bar=50%@dec.*").passed
     without = replace(REPORT, rows=tuple(r for r in REPORT.rows if r.stack == "enc"), layers=REPORT.layers[:5])
     assert statuses(held(without, "mu_bar=50%")).count("failed") == 3
+
+
+def test_the_layer_that_values_are_compared_with_is_no_layer_that_is_gone() -> None:
+    for rule in ("value_cosine=0%", "max(value_cosine)=0%", "head:value_cosine=0%"):
+        assert held(REPORT, rule).passed
+    assert len(held(REPORT, "value_cosine=0%").findings) == 3
+
+
+def test_a_head_or_a_weight_that_is_gone_fails() -> None:
+    for rule, measure in (("head:value_cosine=0%", "value_cosine"), ("value_cosine:head1=0%", "value_cosine")):
+        fewer = replace(REPORT, rows=tuple(r for r in REPORT.rows if not (r.measure == measure and r.head == 1)))
+        found = [f for f in held(fewer, rule).findings if f.status != "ok"]
+        assert {f.status for f in found} <= {"failed", "undefined"}
+        assert found
+    rows = tuple(r for r in REPORT.rows if not (r.measure == "attention_entropy" and r.layer == "dec.1"))
+    for rule in ("attention_entropy=0%", "cross:attention_entropy=0%", "min(cross:attention_entropy)=0%"):
+        assert not held(replace(REPORT, rows=rows), rule).passed
 
 
 def test_a_drop_that_is_no_loss_is_refused() -> None:

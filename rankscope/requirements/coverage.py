@@ -84,7 +84,8 @@ def covered(report: Report, measure: str) -> Cells:
     found: Cells = {}
     for stack, names in layers.items():
         cells = _cells(name, site, [row for row in rows if row.stack == stack], names)
-        compared = _compared_with(name, [row for row in report.rows if row.stack == stack]) if site == "value" else None
+        sound = [r.layer_index for r in report.rows if (r.stack, r.measure, r.status) == (stack, name.measure, "ok")]
+        compared = compared_with(name.measure, sound) if site == "value" else None
         found[stack] = tuple(cell for cell in cells if cell.layer_index != compared)
     return {stack: cells for stack, cells in found.items() if cells}
 
@@ -105,12 +106,22 @@ def _cells(name: Name, site: str | None, rows: list[Row], layers: dict[int, str]
     return tuple(cells)
 
 
-def _compared_with(name: Name, rows: Iterable[Row]) -> int | None:
-    """The layer that all others are compared with, where the measure does so: its own number is one by definition."""
-    known = declaration("measures", "measure", name.measure)
-    if known is None or "first_value" not in known.parameters:
-        return None
-    return min((row.layer_index for row in rows if row.measure == name.measure and row.status == "ok"), default=None)
+def compared_with(measure: str, layers: Iterable[int]) -> int | None:
+    """The layer that all others are compared with, where the measure does so: its own number is one by definition.
+
+    Args:
+        measure: as rows name it.
+        layers: indices of those of a stack that have a number of it.
+
+    Returns:
+        The first of them, or None for a measure that compares with no layer.
+
+    Example:
+        >>> compared_with("value_cosine", [2, 1, 3]), compared_with("mu_bar", [0, 1])
+        (1, None)
+    """
+    known = declaration("measures", "measure", measure)
+    return min(layers, default=None) if known is not None and "first_value" in known.parameters else None
 
 
 def _cell(row: Row) -> Cell:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rankscope.errors import UsageError
 from rankscope.requirements.baseline import DIGITS, NAME, healthy_end
-from rankscope.requirements.coverage import Cell, aggregated, covered, no_layer, over_depth, select
+from rankscope.requirements.coverage import Cell, aggregated, compared_with, covered, no_layer, over_depth, select
 from rankscope.requirements.findings import Finding
 from rankscope.requirements.names import Name
 
@@ -58,13 +58,17 @@ def drops(report: Report, rule: Requirement, baseline: Baseline | None) -> Itera
 
 
 def _recorded(baseline: Baseline, name: Name) -> Cells:
-    """The values of a baseline as cells, so that a selector means the same there."""
+    """The values of a baseline as cells, so that a selector means the same there as in a report."""
     found: dict[str, list[Cell]] = {}
+    sound: dict[str, list[int]] = {}
     for entry in baseline.layers:
         for label, value in sorted(entry.values.items()):
+            if Name.of(label.partition(" ")[0]).measure == name.measure:
+                sound.setdefault(entry.stack, []).append(entry.index)
             if name.labels(label):
                 found.setdefault(entry.stack, []).append(Cell(entry.index, entry.name, value=value, label=label))
-    return {stack: tuple(cells) for stack, cells in found.items()}
+    first = {stack: compared_with(name.measure, layers) for stack, layers in sound.items()}
+    return {stack: tuple(c for c in cells if c.layer_index != first[stack]) for stack, cells in found.items()}
 
 
 def _stack(
@@ -76,18 +80,21 @@ def _stack(
     before: tuple[Cell, ...],
     baseline: Baseline,
 ) -> Iterator[Finding]:
-    """One stack: layers that were added or are gone, then the numbers."""
-    there = {cell.layer for cell in cells.get(stack, ())}
+    """One stack: layers that were added, layers and numbers that are gone, then the numbers."""
+    every = cells.get(stack, ())
+    layers, numbers = {cell.layer for cell in every}, {(cell.layer, cell.label) for cell in every}
+    missing = {cell.layer for cell in every if not cell.label}
     recorded = {entry.name for entry in baseline.layers if entry.stack == stack}
     added = [cell for cell in now if cell.layer not in recorded]
-    gone = [cell for cell in before if cell.layer not in there]
-    values = over_depth(cells.get(stack, ()))
+    gone = [cell for cell in before if (cell.layer, cell.label) not in numbers and cell.layer not in missing]
+    values = over_depth(every)
     for cell in added:
         found = _finding(rule, stack, cell, values, None)
         yield replace(found, status="failed", reason="the baseline holds no such layer: it was added")
     for cell in gone:
         found = _finding(rule, stack, cell, values, cell.value)
-        yield replace(found, status="failed", value=None, reason="the layer of the baseline is gone")
+        what = f"{cell.label} of this layer, which the baseline holds," if cell.layer in layers else "the layer"
+        yield replace(found, status="failed", value=None, reason=f"{what} is gone")
     if rule.aggregate == "each":
         known = {(cell.layer, cell.label): cell.value for cell in then.get(stack, ())}
         for cell in now:

@@ -300,6 +300,10 @@ def test_a_number_is_shown_on_its_side_of_the_limit(value: float, limit: float) 
     assert (shown < limit, shown > limit) == (value < limit, value > limit)
 
 
+def test_numbers_have_no_power_of_ten_where_they_are_read_without() -> None:
+    assert [number(v, 1.0) for v in (8500.0, 39_900.0, 2.5e7, 1e-5)] == ["8500", "39900", "2.5e+07", "1e-05"]
+
+
 def test_the_names_of_the_formats() -> None:
     assert set(FINDINGS.names()) == {*TEXTS, "html"}
     assert len(HOSTILE) > 10

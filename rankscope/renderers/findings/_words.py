@@ -66,7 +66,7 @@ def _begin(finding: Finding) -> str:
     if finding.first is None or not isinstance(finding.limit, float):
         return ""
     layer, value = plain(finding.first[0]).strip() or "a layer without a name", finding.first[1]
-    side = "under" if finding.requirement.operator in {">=", ">"} else "over"
+    side = "over" if finding.requirement.operator in {"<=", "<"} else "under"
     return f"first {side} the limit at {layer} ({number(value, finding.limit)}{_unit(finding)})"
 
 
@@ -108,10 +108,10 @@ def result(finding: Finding) -> str:
     if isinstance(finding.value, str) or isinstance(finding.limit, str):
         return f"{plain(finding.value)} {reason}".strip()
     if finding.limit is None:
-        return f"{finding.value:.4g}, {reason}"
+        return f"{_spelt(finding.value, 4)}, {reason}"
     text = number(finding.value, finding.limit) + _unit(finding)
-    told = [f"baseline {finding.baseline:.6g}"] if finding.baseline is not None else []
-    told += [f"limit {finding.limit:.6g}"] if finding.baseline is not None else []
+    held = [("baseline", finding.baseline), ("limit", finding.limit)] if finding.baseline is not None else []
+    told = [f"{label} {_spelt(value, 6)}" for label, value in held]
     if finding.status == "failed":
         told.append(_gap(finding.value, finding.limit))
     return f"{text} ({', '.join(told)})" if told else text
@@ -120,7 +120,13 @@ def result(finding: Finding) -> str:
 def _gap(value: float, limit: float) -> str:
     if value == limit:
         return "equal to the limit"
-    return f"{abs(value - limit):.3g} {'below' if value < limit else 'above'}"
+    return f"{_spelt(abs(value - limit), 3)} {'below' if value < limit else 'above'}"
+
+
+def _spelt(value: float, digits: int) -> str:
+    """A number at some digits; without a power of ten up to a million."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text and abs(value) < 1e6 else text
 
 
 def _unit(finding: Finding) -> str:
@@ -143,7 +149,7 @@ def number(value: float, limit: float) -> str:
         ('0.0312', '0.049999', '0.05')
     """
     for digits in range(3, 17):
-        text = f"{value:.{digits}g}"
+        text = _spelt(value, digits)
         if (float(text) < limit, float(text) > limit) == (value < limit, value > limit):
             return text
     return repr(value)
