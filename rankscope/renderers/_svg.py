@@ -15,43 +15,13 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rankscope.renderers._axis import Axis
+
 STYLES, MARKERS = 8, 6
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 14, 36
 _SEEN = 40  # markers of one line
 _X0, _X1, _Y0, _Y1 = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM, _TOP
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A range of numbers laid along a line, by their logarithm where `log` is set."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    def at(self, value: float) -> float:
-        """Where a value lies, 0 at `low` and 1 at `high`; what lies outside is put at the end."""
-        if self.high <= self.low:
-            return 0.5
-        if value <= self.low:
-            return 0.0
-        if value >= self.high:
-            return 1.0
-        if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
-
-    def ticks(self, most: int) -> list[float]:
-        """Round numbers inside the range, at most about `most` of them."""
-        if self.log and self.high / self.low >= 10:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            stride = max(1, math.ceil((last - first + 1) / most))
-            return [10.0**power for power in range(first, last + 1) if (last - power) % stride == 0]
-        raw = (self.high - self.low) / most or 1.0
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-        return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +75,7 @@ def draw(chart: Chart) -> Markup:
         The element; every text is escaped.
 
     Example:
+        >>> from rankscope.renderers._axis import Axis
         >>> line = Line("net", 0, (0, 1), (1.0, 0.5))
         >>> draw(Chart("falls", "layer", "", Axis(0, 1), Axis(0, 1), (line,)))[:31]
         Markup('<svg class="chart" viewBox="0 0')

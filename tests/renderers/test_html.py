@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reports import HOSTILE, SEQUENCES, a_hostile_report, a_report, undefined_report
+from reports import HOSTILE, SEQUENCES, a_hostile_report, a_report, block_row, undefined_report
 
 from rankscope import compare
 from rankscope.cli import main
 from rankscope.depth import RESIDUAL
 from rankscope.records import Report, Vector, display_name
 from rankscope.renderers import COMPARISONS, FINDINGS, RENDERERS, save
+from rankscope.renderers._axis import Axis
 from rankscope.renderers._page.grids import spans
-from rankscope.renderers._svg import Axis, Chart, Line, draw, strip
+from rankscope.renderers._svg import Chart, Line, draw, strip
 from rankscope.requirements import judge, parse
 from rankscope.table import tables
 
@@ -378,3 +379,19 @@ def test_markers_that_would_run_together_are_seen_under_the_pointer_alone() -> N
     assert not many[-1]
     assert sum(many) == 97 - 34
     assert many != [look == " class=t" for look in looks(97, 2)]
+
+
+EXTREMES = (0.0, 5e-324, 1e-310, 1.7e308, -1.7e308, 1.0, 1e-300, 3.0000000001)
+
+
+@pytest.mark.parametrize("first", EXTREMES)
+def test_no_number_is_too_large_or_too_small_for_a_page(first: float) -> None:
+    for last in EXTREMES:
+        rows = [
+            block_row(measure, k, value, min=first, max=last, floor=first, reference=last, ceiling=last)
+            for measure in (RESIDUAL, "effective_rank_unit", "grad_norm", "token_norm_ratio", "one_of_tomorrow")
+            for k, value in enumerate((first, last))
+        ]
+        text = HTML.text(replace(a_report(depth=1), rows=tuple(rows), depth=(), created=math.nan))  # type: ignore[arg-type]
+        assert not re.search(r"[\s\"=,](nan|inf)", text.partition("<table")[0].partition("</style>")[2])
+        json.dumps(data_of(text), allow_nan=False)

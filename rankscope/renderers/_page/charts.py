@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from rankscope.depth import MU_BAR, RESIDUAL, Limits
 from rankscope.explanations import measure_names
 from rankscope.records import display_name
+from rankscope.renderers._axis import Axis
 from rankscope.renderers._page.model import Figure
 from rankscope.renderers._page.reading import short
-from rankscope.renderers._svg import Axis, Chart, Guide, Line, draw, sample
+from rankscope.renderers._svg import Chart, Guide, Line, draw, sample
 from rankscope.table import numbers
 
 if TYPE_CHECKING:

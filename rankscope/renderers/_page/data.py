@@ -28,13 +28,13 @@ def embedded(reports: Sequence[Report], strands: Sequence[Strand], measured: Seq
     Returns:
         Nested dicts and lists that JSON can hold.
     """
-    return {
+    data: dict[str, Any] = {
         "schema": "rankscope.page/1",
         "reports": [
             {
-                "model": finite(dict(report.model)),
-                "inputs": finite(dict(report.inputs)),
-                "environment": finite(dict(report.environment)),
+                "model": dict(report.model),
+                "inputs": dict(report.inputs),
+                "environment": dict(report.environment),
                 "created": report.created,
                 "rankscope": report.rankscope,
             }
@@ -57,6 +57,8 @@ def embedded(reports: Sequence[Report], strands: Sequence[Strand], measured: Seq
             for strand in strands
         ],
     }
+    plain: dict[str, Any] = finite(data)
+    return plain
 
 
 def _rounded(value: float | None) -> float | int | None:

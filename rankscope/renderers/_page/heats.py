@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankscope.records import display_name
+from rankscope.renderers._axis import Axis
 from rankscope.renderers._page.model import Heat
 from rankscope.renderers._page.reading import short
-from rankscope.renderers._svg import Axis, sample, strip
+from rankscope.renderers._svg import sample, strip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
