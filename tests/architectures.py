@@ -108,6 +108,7 @@ each(
 )
 each("ModernBert Esm RoFormer LayoutLM MegatronBert RemBert Yoso EuroBert Splinter Tapas", ENCODER, 2)
 each("Longformer", ENCODER, 2, attention_window=8)
+hf("IBert", ENCODER, 2)
 hf("Funnel", ENCODER, 2, (2, 2), block_sizes=[1, 1], num_decoder_layers=2)
 hf("Canine", ENCODER, 2)
 hf("MobileBert", ENCODER, 1)
@@ -206,6 +207,7 @@ xt("qk norm", attn_qk_norm=True)
 xt("shifted tokens", shift_tokens=1)
 xt("relative position bias", rel_pos_bias=True)
 xt("hyper-connections", num_residual_streams=2)
+xt("gated by a recurrent cell", 0, 12, gate_residual=True)  # the sum is inside the cell: gates and branches are told
 
 
 def encoder(**given: Any) -> nn.Module:

@@ -34,7 +34,7 @@ def adds(trace: Trace, blocks: Mapping[Call, Layer]) -> tuple[Add, ...]:
     for site, (status, _) in found.items():
         if status == "residual" and (layer := layers[site]):
             stacks.setdefault(layer.stack, []).append(site)
-    norms = {stack: norm(sites) for stack, sites in stacks.items()}
+    norms = {stack: norm(sites) if _normalises(trace, blocks, stack) else None for stack, sites in stacks.items()}
     return tuple(
         Add(
             layer=(layer := layers[site]),
@@ -49,6 +49,12 @@ def adds(trace: Trace, blocks: Mapping[Call, Layer]) -> tuple[Add, ...]:
         )
         for site, (status, _) in found.items()
     )
+
+
+def _normalises(trace: Trace, blocks: Mapping[Call, Layer], stack: str) -> bool:
+    """Whether any norm ran from the first block of a stack to its last."""
+    calls = [call for call, layer in blocks.items() if layer.stack == stack]
+    return any(calls[0].number < time <= calls[-1].last for time in trace.norms)
 
 
 def norm(sites: Sequence[Site]) -> Norm:

@@ -36,7 +36,7 @@ def stacks(trace: Trace) -> dict[str, Group]:
         trace: a finished trace.
 
     Returns:
-        Name pattern, such as ``"encoder.layers.*"``, to the calls of its blocks in the order of their running.
+        Name pattern, such as ``"encoder.layers.*"``, to the calls of its blocks; both in the order of their running.
     """
     found = {
         pattern: group for pattern, calls in _named_alike(trace.calls).items() if (group := _chain(calls, trace.sums))
@@ -48,9 +48,12 @@ def stacks(trace: Trace) -> dict[str, Group]:
             chosen.append(pattern)
         elif _gives_way(found[around], found[pattern], trace.sums):
             chosen[chosen.index(around)] = pattern
-    with_adds = [p for p in chosen if held(found[p], trace.sums)]
-    kept = [p for p in chosen if p in with_adds or all(_apart(found[p], found[q]) for q in with_adds)]
-    return {pattern: found[pattern] for pattern in kept}
+    bare = {pattern: not held(found[pattern], trace.sums) for pattern in chosen}
+    kept: list[str] = []
+    for pattern in sorted(chosen, key=bare.__getitem__):
+        if not bare[pattern] or all(_apart(found[pattern], found[other]) for other in kept):
+            kept.append(pattern)
+    return {pattern: found[pattern] for pattern in sorted(kept, key=lambda name: found[name][0].number)}
 
 
 def held(group: Sequence[Call], sums: Sequence[Site]) -> set[Site]:
@@ -119,7 +122,7 @@ def _chain(calls: Group, sums: Sequence[Site]) -> Group | None:
     kinds = Counter(type(call.module) for call in calls)
     adds = [site for site in held(calls, sums) if _numbered(calls[0]) or site.kind == "identity"]
     holders = {type(call.module) for site in adds if (call := site.call.inside(calls))}
-    if not holders and not _numbered(calls[0]):
+    if not holders and not (_numbered(calls[0]) and len({call.module for call in calls}) > 1):
         return None  # an activation or a norm that is called often, or the cell of a loop over tokens
     keep = holders or {kind for kind, count in kinds.items() if count > 1}
     group = [c for c in calls if type(c.module) in keep and not (c.parent and c.parent.inside(calls))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 
 def value_order(equation: str | None) -> tuple[int, ...] | None:
     """The order of axes that brings the values of an einsum to (batch, heads, tokens, width).
@@ -81,7 +79,9 @@ def axes_fit(values: tuple[int, ...], block: tuple[int, ...], equation: str | No
     if len(shape) not in {3, 4} or len(block) != 3:
         return len(shape) in {3, 4}
     lead = shape[:-2]
+    if len(lead) == 2 and shape[-2] == block[1] and block[0] % lead[0] == 0:
+        return True  # or the block carries several residual streams, of which attention reads a mix
     for batch, tokens in {(block[0], block[1]), (block[1], block[0])}:
-        if shape[-2] == tokens and (lead[0] == batch or (len(lead) == 1 and math.prod(lead) % batch == 0)):
+        if shape[-2] == tokens and (lead[0] == batch or (len(lead) == 1 and lead[0] % batch == 0)):
             return True
     return False
