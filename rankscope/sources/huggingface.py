@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rankscope.errors import LoadError
 from rankscope.formats import Kind, format_of, refuse
 from rankscope.records import Note, Source, display_name
@@ -113,14 +115,15 @@ def _local(typed: str, spec: str) -> Path:
 
 
 def _class(transformers: ModuleType, config: Any) -> Any:
-    """The architecture that the config names where it is one of transformers' own and takes this config."""
+    """The architecture that the config names, if it is one of transformers' own and takes this config; else its base."""
     for name in config.architectures or ():
         found: Any = getattr(transformers, str(name), None)
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             kind = getattr(found, "config_class", None)
             if isinstance(kind, type) and isinstance(config, kind):
                 return found
-    return None
+    with torch.device("meta"):  # without memory: only its class is wanted
+        return type(transformers.AutoModel.from_config(config, trust_remote_code=False))
 
 
 def _config(transformers: ModuleType, directory: Path) -> Any:
@@ -131,9 +134,7 @@ def _build(transformers: ModuleType, directory: Path, spec: str, seed: int) -> n
     """The architecture with random weights."""
     with _told(transformers, spec), seeded(seed):
         config = _config(transformers, directory)
-        found = _class(transformers, config)
-        make = found or (lambda c: transformers.AutoModel.from_config(c, trust_remote_code=False))
-        model: nn.Module = make(config)
+        model: nn.Module = _class(transformers, config)(config)
         return model.eval()
 
 
@@ -145,8 +146,7 @@ def _load(transformers: ModuleType, directory: Path, files: list[Path], spec: st
     remembered = remember(state) if state is not None else None
     with _told(transformers, spec), seeded(0):
         config = _config(transformers, directory)
-        found = _class(transformers, config) or transformers.AutoModel
-        model, info = found.from_pretrained(
+        model, info = _class(transformers, config).from_pretrained(
             None if pickled else str(directory),
             config=config,
             state_dict=state,

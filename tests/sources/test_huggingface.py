@@ -177,8 +177,12 @@ def test_what_cannot_be_compared_is_counted(tmp_path: Path) -> None:
     assert "under other names" in open_model(tmp_path / "vit").notes[0].text
 
 
+@pytest.mark.parametrize("pickled", [False, True])
 @pytest.mark.parametrize("architectures", [None, [], ["Trainer"], ["NoSuchModel"], ["BertModel"]])
-def test_no_class_but_a_model_of_this_config(architectures: Any, directory: Path) -> None:
+def test_no_class_but_a_model_of_this_config(architectures: Any, pickled: bool, directory: Path) -> None:
+    if pickled:
+        (directory / "model.safetensors").unlink()
+        hostile.torch_file(directory / "pytorch_model.bin", gpt2().state_dict())
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps({**config, "architectures": architectures}))
     assert type(open_model(directory).model) is transformers.GPT2Model
