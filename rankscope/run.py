@@ -223,7 +223,7 @@ class Run:
             text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
             return self._no_gradients("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
         self._enter(chosen)
-        tokens = self._reduce_gradients(found.activations) or self._real_tokens()
+        tokens, count = self._reduce_gradients(found.activations) or self._real_tokens(), self._where.batch
         uses = Counter(place.module for place in self.plan.places if not place.entering)
         for (place, parameter), gradient in found.weights.items():
             if gradient is None:
@@ -231,8 +231,8 @@ class Run:
                 reason = "it is offloaded between calls" if away else "the loss does not depend on it"
                 self.reduction.fail("weight_gradient", place.layer, "undefined", reason, parameter)
             else:
-                self.reduction.weight_gradient(place.layer, parameter, gradient, tokens * uses[place.module])
-        count = self._where.batch
+                bound = tokens * uses[place.module]
+                self.reduction.weight_gradient(place.layer, parameter, gradient, bound, count)
         over = "one sequence" if count == 1 else f"the first {count} sequences"
         return [Note("RS531", f"gradients: loss {found.loss}, over {over}")]
 
@@ -274,5 +274,6 @@ class Run:
         last = {layer.stack: real.get(layer) for layer in self.plan.layers}
         for layer, gradient in real.items():
             final = last[layer.stack]
-            self.reduction.gradient(layer, gradient, gradient.new_full((1, 1), torch.nan) if final is None else final)
+            final = gradient.new_full((1, 1), torch.nan) if final is None else final
+            self.reduction.gradient(layer, gradient, final, self._where.batch)
         return seen

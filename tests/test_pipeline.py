@@ -162,6 +162,12 @@ def test_a_non_finite_value_is_undefined_with_the_reason(value):
     assert verdict(report) == "undefined"
 
 
+def test_one_number_of_several_sequences_counts_them():
+    report = rankscope.probe(Masked(), ids(3, 9), measures=["pooled:effective_rank", "grad_norm", "grad_rank"])
+    found = {(row.measure, row.scope, row.sequences) for row in report.rows}
+    assert found == {("effective_rank", "pooled", 3), ("grad_norm", "batch", 3), ("grad_rank", "batch", 3)}
+
+
 def test_short_sequences_are_left_out_and_counted():
     mask = torch.tensor([[1] * 9, [1, 1, 0, 0, 0, 0, 0, 0, 0]])
     report = rankscope.probe(Masked(), {"input_ids": ids(), "attention_mask": mask}, measures="forward")
