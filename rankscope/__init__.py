@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rankscope._version import __version__
 
 if TYPE_CHECKING:
+    from rankscope.errors import CannotMeasure, RankscopeError, UsageError
     from rankscope.explanations import explain
     from rankscope.inspection import inspect
     from rankscope.pipeline import probe
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from rankscope.zoo import list_zoo
 
 _PUBLIC = {
+    "CannotMeasure": "rankscope.errors",
+    "RankscopeError": "rankscope.errors",
     "Report": "rankscope.records",
+    "UsageError": "rankscope.errors",
     "explain": "rankscope.explanations",
     "inspect": "rankscope.inspection",
     "list_zoo": "rankscope.zoo",
@@ -24,7 +28,18 @@ _PUBLIC = {
     "probe": "rankscope.pipeline",
 }
 
-__all__ = ["Report", "__version__", "explain", "inspect", "list_zoo", "load", "probe"]
+__all__ = [
+    "CannotMeasure",
+    "RankscopeError",
+    "Report",
+    "UsageError",
+    "__version__",
+    "explain",
+    "inspect",
+    "list_zoo",
+    "load",
+    "probe",
+]
 
 
 def __getattr__(name: str) -> Any:
