@@ -87,10 +87,10 @@ def _stack(report: Report, table: Table, style: Style) -> list[str]:
 
 def _curves(table: Table, style: Style) -> list[str]:
     """Each measure over depth."""
-    lines = [_line(["over depth", f"k = {table.index[0]} … {table.index[-1]}", "first", "last", "Gaussian"])]
+    lines = [_line(["over depth", f"k = {table.index[0]} … {table.index[-1]}", "first", "last", "reference"])]
     lines += [_line(["---", "---", "---:", "---:", "---:"])]
     for column in split(table)[0]:
         end = ends(column)
         curve = _text(sparkline(column.values, not style.unicode))
-        lines.append(_line([_name(column.label), curve, end.first, end.last, end.gaussian]))
+        lines.append(_line([_name(column.label), curve, end.first, end.last, end.reference]))
     return lines

@@ -178,9 +178,9 @@ def _curves(table: Table, columns: list[Column], width: int, style: Style) -> Gr
     """Each measure over depth: a curve, its ends, and what there is room for to hold them against."""
     dots = "…" if style.unicode else ".."
     span = f"k = {table.index[0]} {dots} {table.index[-1]}"
-    heads = ["first", "last", "Gaussian", f"last: min {dots} max"]
+    heads = ["first", "last", "reference", f"last: min {dots} max"]
     found = [ends(column) for column in columns]
-    texts = [(end.first, end.last, end.gaussian, f"{end.low} {dots} {end.high}" if end.low else "") for end in found]
+    texts = [(end.first, end.last, end.reference, f"{end.low} {dots} {end.high}" if end.low else "") for end in found]
     widths = [max(len(head), *(len(text[i]) for text in texts)) + 2 for i, head in enumerate(heads)]
     room = width - max(len(column.label) for column in columns) - 4 - sum(widths[:2])
     extra = [i for i in (2, 3) if any(text[i] for text in texts)]
