@@ -229,6 +229,8 @@ def sparkline(values: Iterable[float | None], ascii: bool = False, width: int | 
         █▇▅·▂ @+?
     """
     numbers = [value if value is not None and math.isfinite(value) else None for value in values]
+    power = math.frexp(max((abs(value) for value in numbers if value is not None), default=0.0))[1]
+    numbers = [None if value is None else math.ldexp(value, -power) for value in numbers]  # no difference overflows
     if width is not None and len(numbers) > width > 0:
         cuts = [round(i * len(numbers) / width) for i in range(width + 1)]
         numbers = [_mean(numbers[a:b]) for a, b in pairwise(cuts)]

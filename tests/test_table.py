@@ -165,6 +165,11 @@ def test_headings_are_narrow() -> None:
     assert Column("mu_bar_unit", "mu_bar_unit", ()).heading == "mu_bar\nunit"
 
 
+def test_a_curve_of_extreme_numbers_is_drawn() -> None:
+    assert sparkline([3e295, -1.7e308, 1.7e308]) == "▅▁█"
+    assert sparkline([5e-324, 0.0]) == "█▁"
+
+
 def test_an_undefined_end_of_a_curve_is_shown_as_such() -> None:
     rows = [block_row("mu_bar", 0, 0.9), block_row("mu_bar", 1, None, status="undefined", reason="non-finite values")]
     found = ends(columns(*rows)["mu_bar"])

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import importlib
 import io
-import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rankscope.errors import CannotMeasure, UsageError
+from rankscope.errors import CannotMeasure, DegradedWarning, UsageError
 from rankscope.files import check_writable, write_whole
 from rankscope.records import Report
 from rankscope.registry import Registry
+from rankscope.renderers._saved import check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,7 +51,7 @@ class Renderer:
     """An output format.
 
     `suffixes` are those of its files, `write` the function that writes it. A `binary` one is for files alone.
-    `needs` is a module that it takes, and `extra` what installs that.
+    `needs` is a module that it takes, and `extra` what installs that. One of `rows` has no place for anything else.
     """
 
     name: str
@@ -59,9 +60,10 @@ class Renderer:
     binary: bool = False
     needs: str | None = None
     extra: str | None = None
+    rows: bool = False
 
     def content(self, reports: Report | Sequence[Report], style: Style | None = None) -> str | bytes:
-        """Reports in this format.
+        """Reports in this format; of reports without a row, a format of rows warns that it holds nothing.
 
         Args:
             reports: one, or several: rows are joined, pages follow each other, and a format of one report refuses.
@@ -71,8 +73,11 @@ class Renderer:
             The whole content of a file.
         """
         self.check()
+        reports = [reports] if isinstance(reports, Report) else reports
+        if self.rows and not any(report.rows for report in reports):
+            _warn_of_nothing(self.name, reports)
         stream: Any = io.BytesIO() if self.binary else io.StringIO()
-        self.write([reports] if isinstance(reports, Report) else reports, stream, style or Style())
+        self.write(reports, stream, style or Style())
         content: str | bytes = stream.getvalue()
         return content
 
@@ -121,7 +126,12 @@ RENDERERS: Registry[Renderer] = Registry("output format", "rankscope.renderers")
 
 
 def renderer(
-    name: str, *suffixes: str, binary: bool = False, needs: str | None = None, extra: str | None = None
+    name: str,
+    *suffixes: str,
+    binary: bool = False,
+    needs: str | None = None,
+    extra: str | None = None,
+    rows: bool = False,
 ) -> Callable[[Write], Write]:
     """Decorator: register a function as the writer of a format.
 
@@ -131,13 +141,14 @@ def renderer(
         binary: whether it writes bytes.
         needs: a module that is not among the requirements of rankscope.
         extra: the extra of rankscope that installs it.
+        rows: whether it holds the rows of reports and nothing else.
 
     Returns:
         The decorator; the function stays as it is.
     """
 
     def register(write: Write) -> Write:
-        RENDERERS.add(name, Renderer(name, suffixes, write, binary, needs, extra))
+        RENDERERS.add(name, Renderer(name, suffixes, write, binary, needs, extra, rows))
         return write
 
     return register
@@ -242,7 +253,7 @@ def load(path: str | Path) -> Report:
     path = Path(path)
     try:
         report = Report.from_json(path.read_text(encoding="utf-8"))
-        _check_rows(report)
+        check_rows(report)
     except OSError as error:
         raise CannotMeasure("RS605", f"{path} was not read: {error.strerror or error}") from error
     except CannotMeasure as error:
@@ -253,21 +264,17 @@ def load(path: str | Path) -> Report:
     return report
 
 
+def _warn_of_nothing(name: str, reports: Sequence[Report]) -> None:
+    """A warning where all that reports hold are measures of several numbers, which no line of rows can carry."""
+    apart = ", ".join(dict.fromkeys(vector.measure for report in reports for vector in report.spectra))
+    if apart:
+        text = (
+            f"the {name} holds no row: what was measured, {apart}, is several numbers a sequence, kept in .json alone"
+        )
+        warnings.warn(text, DegradedWarning, stacklevel=4)
+
+
 def _told(path: Path) -> list[tuple[str, str]]:
     """What helps where another format of the same report was given."""
     json = path.suffix.lower() == ".json"
     return [] if json else [("note", "only a report saved as .json is read back; CSV and Markdown leave parts out")]
-
-
-def _check_rows(report: Report) -> None:
-    """Refuse rows that no version of rankscope writes; a later check must not trip over them, or pass them."""
-    for row in report.rows:
-        if not isinstance(row.stack, str) or not isinstance(row.layer, str) or not isinstance(row.measure, str):
-            raise TypeError(f"a row without stack, layer or measure: {row.key}")
-        if not isinstance(row.layer_index, int) or row.status not in {"ok", "undefined", "skipped", "error"}:
-            raise ValueError(f"a row with a wrong layer_index or status: {row.key}")
-        for value in (row.value, row.min, row.max, row.std, row.error, row.ceiling, row.reference, row.floor):
-            if value is not None and (not isinstance(value, (int, float)) or not math.isfinite(value)):
-                raise ValueError(f"a row with a number that is none: {row.key}")
-        if row.status == "ok" and row.value is None:
-            raise ValueError(f"a row of status ok without a value: {row.key}")

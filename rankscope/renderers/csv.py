@@ -34,7 +34,7 @@ def _cell(value: object) -> object:
     return value
 
 
-@renderer("csv", ".csv")
+@renderer("csv", ".csv", rows=True)
 def write(reports: Sequence[Report], stream: TextIO, style: Style) -> None:
     """Write the rows; those of several reports follow each other, with the model of each and when it was made in front.
 
