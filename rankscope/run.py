@@ -50,7 +50,7 @@ class Run:
         progress: Callable[[str, int, int | None], None] | None = None,
     ) -> None:
         self.plan, self.reduction = plan, reduction
-        self.sequences = self.tokens = self.short = 0
+        self.sequences = self.tokens = 0
         self.dtype = torch.float32
         self.shapes: dict[Layer, tuple[int, ...]] = {}
         self.unread: dict[Layer, str] = {}  # layers that ran, but whose output could not be read
@@ -59,6 +59,7 @@ class Run:
         self._batch, self._where = Batch(), Axes(0, None, None)
         self._first_values: dict[str, Tensor | None] = {}  # of this batch, by stack, and so the tokens of its layers
         self._tokens: dict[str, int] = {}
+        self._short: Counter[str] = Counter()  # sequences with too few tokens, by stack
         self._valued: set[Layer] = set()
         self._attended: set[Layer] = set()
         self._told: set[str] = set()  # of places that ran more or less often than when the model was traced
@@ -89,9 +90,11 @@ class Run:
                 f"hooks on {len(self.plan.places)} of {len(self.plan.places)} selected layers never fired",
                 remedies=[("Name layers that run", "--layers GLOB")],
             )
-        if self.short:
-            least = self.reduction.min_tokens
-            text = f"{self.short} of {self.sequences} sequences have fewer than {least} tokens and are left out"
+        for stack, count in self._short.items():
+            least, whose = self.reduction.min_tokens, "" if stack == self.plan.layers[0].stack else f"{stack}: "
+            if whose and count == self.sequences:  # pooled to few tokens: its rows say so
+                continue
+            text = f"{whose}{count} of {self.sequences} sequences have fewer than {least} tokens and are left out"
             self.notes.append(Note("RS533", text))
         self.notes += [Note("RS425", text) for text in sorted(self._told)]
         for layer in self.plan.layers:
@@ -133,10 +136,11 @@ class Run:
     def _reduce(self, layer: Layer, tokens: Tensor, keep: Tensor | None) -> None:
         if not self.shapes or torch.finfo(tokens.dtype).eps > torch.finfo(self.dtype).eps:
             self.dtype = tokens.dtype  # the coarsest of a model of several
-        if layer == self.plan.places[0].layer:
+        if layer.stack not in self._tokens:  # its first layer in this batch
             lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1)
-            self.tokens += int(lengths.sum())
-            self.short += int((lengths < self.reduction.min_tokens).sum())
+            self.tokens += int(lengths.sum()) if layer.stack == self.plan.layers[0].stack else 0
+            if short := int((lengths < self.reduction.min_tokens).sum()):
+                self._short[layer.stack] += short
         self._tokens[layer.stack] = tokens.shape[1]
         self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
         self.reduction.activation(layer, tokens, keep, self.sequences)

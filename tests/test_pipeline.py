@@ -168,6 +168,17 @@ def test_one_number_of_several_sequences_counts_them():
     assert found == {("effective_rank", "pooled", 3), ("grad_norm", "batch", 3), ("grad_rank", "batch", 3)}
 
 
+def test_short_sequences_of_a_second_stack_are_counted_too():
+    model = nn.Transformer(16, 4, 2, 2, 32, batch_first=True)
+    padded = torch.arange(6) >= torch.tensor([6, 2, 6]).unsqueeze(1)
+    inputs = ((torch.randn(3, 9, 16), torch.randn(3, 6, 16)), {"tgt_key_padding_mask": padded})
+    report = rankscope.probe(model, inputs, measures="mu_bar")
+    (note,) = (note for note in report.notes if note.code == "RS533")
+    assert note.text == "decoder.layers.*: 1 of 3 sequences have fewer than 4 tokens and are left out"
+    assert {(row.stack, row.sequences) for row in report.rows} == {("encoder.layers.*", 3), ("decoder.layers.*", 2)}
+    assert report.inputs["tokens"] == 27
+
+
 def test_short_sequences_are_left_out_and_counted():
     mask = torch.tensor([[1] * 9, [1, 1, 0, 0, 0, 0, 0, 0, 0]])
     report = rankscope.probe(Masked(), {"input_ids": ids(), "attention_mask": mask}, measures="forward")
