@@ -15,6 +15,7 @@ pytestmark = [
 
 UNREAD = {  # which rows are the tokens of a sequence is not defined, and why
     "hyper-connections": "several residual streams",
+    "Gemma3nText": "several residual streams",
     "DeepseekV4": "several residual streams",
     "PatchTST": "which of its axes counts tokens cannot be told",  # channels are sequences apart from each other
 }

@@ -60,7 +60,8 @@ def _normalises(trace: Trace, blocks: Mapping[Call, Layer], stack: str) -> bool:
 def norm(sites: Sequence[Site]) -> Norm:
     """Where a stack normalises: on its skips (post), at the end of its branches (sandwich), else before them (pre).
 
-    The majority decides, without the first add: embeddings may be normed, or not.
+    The majority decides among the adds whose skip carries an earlier add: where a stream begins, at embeddings or after
+    a block without a skip, it may be normed, or not.
 
     Args:
         sites: the residual adds of a stack, in order.
@@ -68,8 +69,8 @@ def norm(sites: Sequence[Site]) -> Norm:
     Returns:
         One of the three.
     """
+    later = [site for site in sites if site.carried]
     kinds: list[Norm] = [
-        "post" if skip else "sandwich" if branch else "pre" for skip, branch in (s.norms for s in sites)
+        "post" if skip else "sandwich" if branch else "pre" for skip, branch in (s.norms for s in later or sites)
     ]
-    kinds = kinds[1:] or kinds
     return max(kinds, key=kinds.count)

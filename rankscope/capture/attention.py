@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NO_ATTENTION = "no attention call was seen in this block"
 NONE_BEFORE = "no attention call was seen before this block"  # where a block is what follows its branch
-WINDOWS = "its attention runs over windows, chunks or pooled tokens, which are not those of the block"
+WINDOWS = "its attention runs over windows, chunks, channels or pooled tokens: not those of the block"
 CROSS = "its attention is cross-attention only"
 SHARED = "its keys and values are those of an earlier layer"
 UNTOLD = "its values are mixed with those of earlier layers in a way in which its own cannot be told"

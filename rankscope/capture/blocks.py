@@ -48,11 +48,8 @@ def stacks(trace: Trace) -> dict[str, Group]:
             chosen.append(pattern)
         elif _gives_way(found[around], found[pattern], trace.sums):
             chosen[chosen.index(around)] = pattern
-    bare = {pattern: not held(found[pattern], trace.sums) for pattern in chosen}
-    kept: list[str] = []
-    for pattern in sorted(chosen, key=bare.__getitem__):
-        if not bare[pattern] or all(_apart(found[pattern], found[other]) for other in kept):
-            kept.append(pattern)
+    with_adds = [p for p in chosen if held(found[p], trace.sums)]
+    kept = [p for p in chosen if p in with_adds or all(_apart(found[p], found[q]) for q in with_adds)]
     return {pattern: found[pattern] for pattern in sorted(kept, key=lambda name: found[name][0].number)}
 
 
@@ -124,6 +121,8 @@ def _chain(calls: Group, sums: Sequence[Site]) -> Group | None:
     holders = {type(call.module) for site in adds if (call := site.call.inside(calls))}
     if not holders and not (_numbered(calls[0]) and len({call.module for call in calls}) > 1):
         return None  # an activation or a norm that is called often, or the cell of a loop over tokens
+    if not holders and not any(call.exit >> call.born for call in calls):
+        return None  # norms or activations in a list: they mix nothing
     keep = holders or {kind for kind, count in kinds.items() if count > 1}
     group = [c for c in calls if type(c.module) in keep and not (c.parent and c.parent.inside(calls))]
     links = sum(bool(after.entry & before.exit) for before, after in itertools.pairwise(group))

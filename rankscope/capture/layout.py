@@ -242,6 +242,8 @@ def _several(tensor: Tensor, where: Axes) -> Unmeasurable:
 
 def _grid(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
     """Images and longer: positions are the tokens; the channels come second unless the evidence says last."""
+    if tensor.shape[1:3] == (where.batch, where.tokens):
+        raise _several(tensor, where)
     if tensor.shape[0] != where.batch:
         raise Unmeasurable(
             f"its output has shape {tuple(tensor.shape)}: the first axis does not count the {where.batch} sequences"

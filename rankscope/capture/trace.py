@@ -19,7 +19,6 @@ from rankscope.capture.flow import (
     CREATES,
     INPLACE,
     MIXING,
-    NORMS,
     OPENED,
     RESIZES,
     SCALES,
@@ -39,7 +38,7 @@ from rankscope.capture.flow import (
     tensors,
     union,
 )
-from rankscope.capture.operands import attends, has_parameter, repeated, scaled
+from rankscope.capture.operands import attends, has_parameter, normalises, repeated, scaled
 from rankscope.capture.session import call
 from rankscope.capture.skips import candidate
 from rankscope.capture.wrappers import named_modules
@@ -170,6 +169,7 @@ class Trace(TorchFunctionMode):
         results = list(tensors(args[0] if name == "__setitem__" else output))
         if results:
             found.learned = all(f.learned for _, f in operands) if operands else has_parameter(args)
+            found.normed = normalises(name, args)
             self._propagate(func, name, operands, results, found)
         return output
 
@@ -245,10 +245,9 @@ class Trace(TorchFunctionMode):
                 new.once, new.twice = new.every, new.twice | new.once
         elif "softmax" in name:
             new.weights, new.scores = new.scores, 0
-        normed = NORMS.fullmatch(name) is not None
-        if normed and results[0].numel() > 1:
+        if found.normed and results[0].numel() > 1:
             self.norms.append(len(self.calls))
-        new.normed = normed or (new.normed and not summing)
+        new.normed = found.normed or (new.normed and not summing)
         if not new.near:
             new.near = self._origin(union(flow.near for _, flow in operands))
             new.every |= new.near

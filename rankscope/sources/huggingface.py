@@ -115,7 +115,7 @@ def _local(typed: str, spec: str) -> Path:
 
 
 def _class(transformers: ModuleType, config: Any) -> Any:
-    """The architecture that the config names, if it is one of transformers' own and takes this config; else its base."""
+    """The architecture that the config names, if it is of transformers and takes this config; else its base."""
     for name in config.architectures or ():
         found: Any = getattr(transformers, str(name), None)
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):

@@ -26,10 +26,13 @@ class Written(nn.Module):
         if self.form == "layer":
             y = x - x.mean(-1, keepdim=True)
             return self.weight * y / (y.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+        if self.form == "power":
+            return self.weight * (x * (x.pow(2).mean(-1, keepdim=True) + 1e-5).pow(-0.5))
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5))
 
 
 NORMS = {"module": lambda: nn.LayerNorm(16), "layer": lambda: Written("layer"), "rms": lambda: Written("rms")}
+NORMS["power"] = lambda: Written("power")
 MODULES = NORMS | {"none": nn.Identity}
 
 

@@ -65,6 +65,7 @@ def test_arrange(tensor, module, where):
         ((81, 9, 8), Axes(9, 9, None), "several residual streams"),  # as many sequences as tokens
         ((3, 9, 8), Axes(1, 9, None), "several residual streams"),
         ((2, 9, 3, 8), Axes(2, 9, None), "several residual streams"),
+        ((3, 2, 9, 8), Axes(2, 9, None), "several residual streams"),
         ((2, 2, 6, 8), Axes(2, 9, None), "--layout bhwc"),  # channels of a time series, or heads
     ],
 )
