@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from hostile_pickles import PICKLES, RECORD, whole_pickle
 from torch import nn
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ def state_of(module: nn.Module, **changes: Any) -> bytes:
 def blank(cls: type) -> bytes:
     """The operations that push a module of a class that was never initialised."""
     return f"c{cls.__module__}\n{cls.__qualname__}\n)\x81".encode("latin1")
+
+
+def by_hand(body: bytes) -> Callable[[Path], Path]:
+    return lambda folder: torch_archive(folder / "model.pt", whole_pickle(body), **{"data/0": RECORD})
 
 
 def raw(path: Path, data: bytes) -> Path:
@@ -478,6 +483,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     ),
     "weights alone": (lambda f: torch_file(f / "m.pt", net().state_dict()), "RS320", "--arch yourmodule:Net"),
     "no numbers": (meta, "RS323", "meta device"),
+    **{name: (by_hand(body), code, says) for name, (body, code, says) in PICKLES.items()},
 }
 
 # Nothing is wrong with these: they want an architecture, and load into one.
