@@ -11,7 +11,7 @@ from torch import Tensor
 from rankscope.errors import InputError
 from rankscope.inputs.arguments import Call, Parameters, as_call, bind, parameters
 from rankscope.inputs.dry_run import DryRun, Use, dry_run
-from rankscope.inputs.masks import SENSE, Found, find_keep, pad_ids
+from rankscope.inputs.masks import EITHER, SENSE, Found, find_keep, pad_ids
 from rankscope.inputs.values import cast, model_dtype
 from rankscope.records import Batch, Note
 
@@ -74,6 +74,14 @@ class Reading:
         found = self.find(named)
         return Batch(*call, keep=found.keep), (*found.notes, *self._unmasked(named, found.keep))
 
+    def _used(self, named: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments without the masks that forward ignores: not of a name it has, while it names another."""
+        masks = (*SENSE, *EITHER)
+        if not any(name in masks for name in self.known.names):
+            return named
+        spare = {name for name in masks if name not in self.known.names and name != self.options.mask}
+        return {name: value for name, value in named.items() if name not in spare}
+
     def main(self, call: Call) -> Tensor | None:
         """The data of a call.
 
@@ -96,7 +104,7 @@ class Reading:
             What was found.
         """
         return find_keep(
-            named,
+            self._used(named),
             mask=self.options.mask,
             sense=self.options.mask_sense,
             senses=self.senses,
@@ -106,7 +114,7 @@ class Reading:
 
     def _unmasked(self, named: Mapping[str, Any], keep: Mapping[str, Tensor]) -> list[Note]:
         """Notes on ids that look like padding where no mask is among the arguments."""
-        if self.pad is None or keep or self.options.mask is not None or any("mask" in name for name in named):
+        if self.pad is None or keep or self.options.mask is not None or any("mask" in n for n in self._used(named)):
             return []
         notes = (pad_ids(named, name, self.pad, self.end) for name in self.rows if isinstance(named.get(name), Tensor))
         return [note for note in notes if note]
