@@ -489,6 +489,22 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
 # Nothing is wrong with these: they want an architecture, and load into one.
 SOUND = ("weights alone", "wrapped weights", "lightning")
 
+
+def code_inside(folder: Path) -> Path:
+    """A config that names code for its decoder, of which transformers would ask on the terminal whether to run it."""
+    code = f"import os; os.mkdir({str(folder / CANARY)!r})".encode()
+    decoder = {"model_type": "vit", "auto_map": {"AutoModelForCausalLM": f"{folder / 'hf'}--evil.Evil"}}
+    config = {"model_type": "encoder-decoder", "architectures": ["EncoderDecoderModel"], "encoder": BERT}
+    files = {"evil.py": code, "model.safetensors": safetensors(WEIGHT, bytes(16))}
+    return hf_directory(folder, {**config, "decoder": decoder}, files)
+
+
+def index_pipe(folder: Path) -> Path:
+    directory = hf_directory(folder, BERT)
+    os.mkfifo(directory / "model.safetensors.index.json")
+    return directory
+
+
 # Hugging Face directories, which need transformers
 HF_CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "own code": (
@@ -500,6 +516,22 @@ HF_CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "RS301",
         r"modeling_mine\.Mine",
     ),
+    "own code of a part": (code_inside, "RS336", "transformers"),
+    "file for timm": (
+        lambda f: hf_directory(f, {**BERT, "model_args": {"checkpoint_path": "hf/evil.pth"}}),
+        "RS301",
+        r"hf/evil\.pth",
+    ),
+    "backbone of the network": (
+        lambda f: hf_directory(
+            f,
+            {"model_type": "detr", "backbone": "org/name", "use_timm_backbone": False, "backbone_config": None},
+            {"model.safetensors": safetensors(WEIGHT, bytes(16))},
+        ),
+        "RS336",
+        "offline",
+    ),
+    "index is a pipe": (index_pipe, "RS306", "no weights"),
     "kernel": (lambda f: hf_directory(f, {**BERT, "attn_implementation": "org/kernel"}), "RS301", "org/kernel"),
     "index leads out": (
         lambda f: hf_directory(f, BERT, {"model.safetensors.index.json": INDEX}),

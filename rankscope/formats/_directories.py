@@ -80,7 +80,7 @@ def _config_facts(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _weights(path: Path, base: Description) -> tuple[Description, LoadError | None]:
     """The facts on the weights of a directory, and what is wrong with them."""
-    chosen = next((name for name in WEIGHTS if (path / name).exists()), None)
+    chosen = next((name for name in WEIGHTS if (path / name).is_file()), None)
     if chosen is None:
         other = [f"{name} ({what})" for name, what in _NO_WEIGHTS.items() if (path / name).exists()]
         other += [entry.name for entry in path.glob("*.gguf") if entry.name not in _NO_WEIGHTS][:3]

@@ -7,6 +7,7 @@ fills what is missing with random numbers, and a random layer looks healthy.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,17 +222,23 @@ def _said(error: BaseException) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _told(transformers: ModuleType, spec: str) -> Iterator[None]:
-    """Keep transformers quiet, and say in one line what it raised; its loggers are left as they were."""
+    """Keep transformers quiet and off the network, and say in one line what it raised; it is left as it was."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
+    # it looks up a backbone on the network, and asks on the terminal whether to run the code of a config in a config
+    hub: Any = importlib.import_module("huggingface_hub.constants")
+    code: Any = importlib.import_module("transformers.dynamic_module_utils")
+    offline, patience = hub.HF_HUB_OFFLINE, code.TIME_OUT_REMOTE_CODE
+    hub.HF_HUB_OFFLINE, code.TIME_OUT_REMOTE_CODE = True, 0
     try:
         yield
     except Exception as error:
         details = _said(error)
         raise LoadError("RS336", f"{spec} was not loaded: transformers could not make it", details=details) from error
     finally:
+        hub.HF_HUB_OFFLINE, code.TIME_OUT_REMOTE_CODE = offline, patience
         log.set_verbosity(verbosity)
         if bars:
             log.enable_progress_bar()

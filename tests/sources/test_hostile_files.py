@@ -148,3 +148,20 @@ def test_no_file_calls_an_allowed_class(name: str, package: Path) -> None:
 )
 def test_allowed_classes_are_filled_with_data_alone(body: bytes, says: str, package: Path) -> None:
     assert re.search(says, refused(package, body))
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["own code of a part", "backbone of the network", "file for timm"])
+def test_a_config_is_neither_asked_about_nor_looked_up(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever would answer the question of transformers, there is none; the network is off in spite of the settings."""
+    pytest.importorskip("transformers", reason="the extra hf is not installed")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("the network was asked"))
+    maker, code, says = hostile.HF_CASES[name]
+    with pytest.raises(LoadError, match=says) as caught:
+        open_model(maker(tmp_path))
+    assert caught.value.code == code
+    assert not (tmp_path / hostile.CANARY).exists()
