@@ -263,7 +263,7 @@ def planned(
             try:
                 watched = trace(model, batch)
             except CaptureError as error:
-                call(model, batch)  # where the model itself fails, its own error is the one to tell
+                call(model, batch, suggest=True)  # where the model itself fails, its own error is the one to tell
                 raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
     return plan(watched, options.layers, options.skip_layers), watched.declared
 

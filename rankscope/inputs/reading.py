@@ -246,7 +246,8 @@ def _is_whole(tensor: Tensor) -> bool:
 def _kind(use: Use, given: Mapping[str, Any]) -> str:
     """The dtype that reached a module, and the shape that was given, where it was."""
     dtype = str(use.tensor.dtype).removeprefix("torch.")
-    return f"{dtype} of shape {tuple(given[use.name].shape)}" if use.name in given else dtype
+    whole = given.get(use.name or "")
+    return dtype if whole is None else f"{dtype} of shape {tuple(whole.shape)}"
 
 
 def _said(use: Use) -> str:
