@@ -103,6 +103,8 @@ def test_a_path_with_a_suffix_needs_no_announcement(here: Path) -> None:
         ("runs/modle.pt", "did you mean  runs/model.pt"),
         ("transformer,depth=2", "did you mean  zoo:transformer"),
         ("org/name", "rankscope probe hf:org/name"),
+        ("pkg.nets", "rankscope probe pkg.nets:NAME"),
+        ("no/such/dir/model.xyz", "Look what is there: ls ."),
         ("x" * 5000, "no such file"),
         ("a\0b", "no such file"),
     ],
@@ -113,11 +115,30 @@ def test_no_such_file_says_what_was_meant(spec: str, text: str, here: Path, monk
     (here / "demos" / "baseline.safetensors").touch()
     (here / "runs").mkdir()
     (here / "model.pt").touch()
+    (here / "pkg").mkdir()
+    (here / "pkg" / "nets.py").touch()
     (here / "runs" / "model.pt").touch()
     with pytest.raises(LoadError) as caught:
         open_model(spec, LoadOptions(aliases={"prod": "m.pt"}))
     assert caught.value.code == "RS310"
     assert text in str(caught.value)
+    assert caught.value.remedies
+
+
+@pytest.mark.parametrize(
+    ("held", "step"),
+    [
+        ("nets.py", "rankscope probe pkg/nets.py:NAME"),
+        ("notes.md", "a model is a file, or a directory with a config.json"),
+        ("w.pt", "rankscope probe pkg/w.pt --arch yourmodule:Net"),
+    ],
+)
+def test_a_directory_names_only_what_lies_in_it(held: str, step: str, here: Path) -> None:
+    (here / "pkg").mkdir()
+    (here / "pkg" / held).touch()
+    with pytest.raises(LoadError) as caught:
+        open_model("pkg")
+    assert [text for _, text in caught.value.remedies] == [step]
 
 
 def test_a_form_is_one_registration(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
