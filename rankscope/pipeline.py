@@ -197,6 +197,7 @@ def measure(
             "sha256": fingerprint.hexdigest(),
             "sequences": run.sequences,
             "tokens": run.tokens,
+            "lengths": list(run.lengths or (0, 0)),
             "seed": inputs.seed,
         },
         environment={

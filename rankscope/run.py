@@ -51,6 +51,7 @@ class Run:
     ) -> None:
         self.plan, self.reduction = plan, reduction
         self.sequences = self.tokens = 0
+        self.lengths: tuple[int, int] | None = None  # of the first stack: the fewest and the most tokens of a sequence
         self.dtype = torch.float32
         self.shapes: dict[Layer, tuple[int, ...]] = {}
         self.unread: dict[Layer, str] = {}  # layers that ran, but whose output could not be read
@@ -138,11 +139,14 @@ class Run:
             self.dtype = tokens.dtype  # the coarsest of a model of several
         if layer.stack not in self._tokens:  # its first layer in this batch
             lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1)
-            self.tokens += int(lengths.sum()) if layer.stack == self.plan.layers[0].stack else 0
+            if layer.stack == self.plan.layers[0].stack and len(lengths):
+                self.tokens += int(lengths.sum())
+                ends = [int(end) for end in (*(self.lengths or ()), *lengths.aminmax())]
+                self.lengths = min(ends), max(ends)
             if short := int((lengths < self.reduction.min_tokens).sum()):
                 self._short[layer.stack] += short
         self._tokens[layer.stack] = tokens.shape[1]
-        self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
+        self.shapes[layer] = max(self.shapes.get(layer, ()), tuple(tokens.shape[1:]))  # batches may differ in length
         self.reduction.activation(layer, tokens, keep, self.sequences)
 
     def _values(self, place: ValuePlace, value: Tensor, mixed: Tensor) -> None:

@@ -21,6 +21,7 @@ from rankscope.renderers._parts import (
     coverage,
     facts,
     floor_note,
+    lengths,
     split,
     verdict,
 )
@@ -102,7 +103,8 @@ def _blocks(report: Report, stack: str, times: str) -> str:
     if len(kinds) != 1:
         return f": {len(layers)} layers" if layers else ""
     kind, shape = kinds.pop()
-    size = f" {times} ".join(str(n) for n in shape)
+    span = lengths(report.inputs)
+    size = ("up to " if span and span[0] != span[1] else "") + f" {times} ".join(str(n) for n in shape)
     return f": {len(layers)} {times} {display_name(kind)}" + (f", {size}" if size else "")
 
 
