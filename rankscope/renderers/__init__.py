@@ -28,7 +28,7 @@ class Style:
 
     `columns` is the width of the screen; `color` and `unicode` say what it can show; `wide` asks for a column a
     measure (CSV); `every` for all columns where the screen has not the width for them side by side; notes whose text
-    is in `announced` were shown already.
+    is in `announced` were shown already, and without `notes` a screen has none.
     """
 
     columns: int = 200
@@ -37,6 +37,7 @@ class Style:
     wide: bool = False
     every: bool = False
     announced: frozenset[str] = frozenset()
+    notes: bool = True
 
 
 class Write(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rankscope.records import display_name
 from rankscope.renderers import Style, renderer
-from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict
+from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict, what_helps
 from rankscope.renderers._screen import plain
 from rankscope.table import ends, sparkline, tables
 
@@ -71,6 +71,8 @@ def _stack(report: Report, table: Table, style: Style) -> list[str]:
     if found is not None:
         word, text = found
         lines += [f"**{word}**{_text(text[len(word) :])}", ""]
+        if helps := what_helps(word):
+            lines += [f"what helps: `{helps}`", ""]
     if shown:
         texts = [cells(column, notes) for column in shown]
         lines += [_line(["k", "layer", *(_name(column.label) for column in shown)])]

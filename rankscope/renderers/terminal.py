@@ -24,6 +24,7 @@ from rankscope.renderers._parts import (
     lengths,
     split,
     verdict,
+    what_helps,
 )
 from rankscope.renderers._screen import Screen, plain
 from rankscope.table import ends, sparkline, tables
@@ -94,6 +95,8 @@ def _stack(screen: Screen, report: Report, table: Table) -> None:
         line = Text(text)
         line.stylize(_COLORS.get(word, "bold"), 0, len(word))
         screen.line(line)
+        if helps := what_helps(word):
+            screen.line(f"what helps: {helps}", "dim")
 
 
 def _blocks(report: Report, stack: str, times: str) -> str:
@@ -206,6 +209,6 @@ def _end(screen: Screen, report: Report) -> None:
     pairs += [
         ("note", f"{plain(note.text)} [{plain(note.code)}]")
         for note in report.notes
-        if note.text not in screen.style.announced
+        if screen.style.notes and note.text not in screen.style.announced
     ]
     screen.pairs(pairs)
