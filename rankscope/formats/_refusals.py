@@ -184,6 +184,8 @@ def _by_path(path: Path, kind: Kind) -> Remedies:
     """What to do instead, where the name of the file or its neighbours tell more than its kind."""
     if kind is Kind.TEXT and path.suffix == ".py":
         return (("Name the factory or class in it", "rankscope probe FILE:Net"),)
+    if kind is Kind.TEXT and path.suffix == ".json" and b'"rankscope.report' in _head(path):
+        return (("It is a report; to show it", "rankscope report FILE"),)
     if kind is Kind.TEXT and path.name == "config.json":
         return (("Name its directory", "rankscope probe PARENT"),)
     if kind is Kind.UNKNOWN and path.suffix in {".bin", ".dat", ".raw"}:
@@ -194,10 +196,14 @@ def _by_path(path: Path, kind: Kind) -> Remedies:
     return (("Unpack it", _unpacking(path)),) if kind is Kind.COMPRESSED else ()
 
 
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(200)
+
+
 def _unpacking(path: Path) -> str:
     """The command that unpacks a file, by its first bytes; what was packed twice is told by its name."""
-    with path.open("rb") as file:
-        head = file.read(8)
+    head = _head(path)
     tool, suffix = next((way for magic, way in _UNPACK.items() if head.startswith(magic)), ("tar xf", ""))
     if tool == "7z x":
         return "7z x FILE"

@@ -109,7 +109,11 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
             remedies=[("Bring its layers back", "rankscope.probe(torch.export.unflatten(program), inputs)")],
         )
     if not isinstance(spec, str | Path) or not str(spec):
-        raise UsageError("RS343", f"no model was opened: expected a module or its name, got {spec!r:.80}")
+        raise UsageError(
+            "RS343",
+            f"no model was opened: expected a module or its name, got {spec!r:.80}",
+            remedies=[("Give a module", "rankscope.probe(Net()), an instance rather than its class")],
+        )
     if options.weights and options.init_only:
         raise UsageError(
             "RS338",

@@ -67,7 +67,8 @@ def patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
         elif package != "__main__" and equals:
             why = "only __main__ is given a script"
         if why:
-            raise UsageError("RS361", f"--allow {display_name(text)!r} was not understood: {why}", remedies=_EXAMPLES)
+            remedies = [("All classes of that package", f"--allow '{text}.*'")] if text.isidentifier() else _EXAMPLES
+            raise UsageError("RS361", f"--allow {display_name(text)!r} was not understood: {why}", remedies=remedies)
         found.append(Pattern(glob, script or None))
     return tuple(found)
 

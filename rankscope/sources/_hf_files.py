@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import LoadError
-from rankscope.formats import Kind, format_of, refuse, sha256
+from rankscope.formats import AGAIN, Kind, describe, format_of, refuse, sha256
 from rankscope.records import display_name
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def weight_files(directory: Path, spec: str) -> list[Path]:
     if chosen.endswith(".index.json"):
         parts = _json(directory / chosen, spec).get("weight_map")
         if not isinstance(parts, dict) or not parts:
-            raise LoadError("RS313", f"{spec} was not loaded: {chosen} has no weight_map")
+            raise LoadError("RS313", f"{spec} was not loaded: {chosen} has no weight_map", remedies=[AGAIN])
         names = sorted({_inside(str(part), spec) for part in parts.values()})
     files = [directory / name for name in names]
     for file in files:
@@ -112,7 +112,16 @@ def weight_files(directory: Path, spec: str) -> list[Path]:
         if kind not in _READABLE.get(file.suffix, set()):
             error = refuse(file, str(file), kind)
             raise error
+        if kind is Kind.SAFETENSORS:
+            _check_whole(file)
     return files
+
+
+def _check_whole(file: Path) -> None:
+    """Refuse a file that was cut or damaged, which transformers would not say so plainly."""
+    found = describe(file)
+    if found.problem and found.code:
+        raise LoadError(found.code, f"{file} was not loaded: {found.problem}", remedies=[AGAIN])
 
 
 def sha256_of(files: list[Path]) -> str:
@@ -144,9 +153,10 @@ def _json(path: Path, spec: str) -> dict[str, Any]:
         with path.open("rb") as file:
             data = json.loads(file.read(_JSON))
     except (OSError, ValueError, RecursionError) as error:
-        raise LoadError("RS313", f"{spec} was not loaded: {path.name} cannot be read ({error})") from error
+        headline = f"{spec} was not loaded: {path.name} cannot be read ({error})"
+        raise LoadError("RS313", headline, remedies=[AGAIN]) from error
     if not isinstance(data, dict):
-        raise LoadError("RS313", f"{spec} was not loaded: {path.name} holds no JSON object")
+        raise LoadError("RS313", f"{spec} was not loaded: {path.name} holds no JSON object", remedies=[AGAIN])
     return data
 
 

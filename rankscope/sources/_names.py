@@ -60,6 +60,8 @@ def no_such_file(text: str, names: list[str]) -> LoadError:
     path = Path(text)
     near = difflib.get_close_matches(text, names, n=3, cutoff=0.6)
     beside = {str(path.with_name(entry)) for entry in _entries(path.parent)} if path.name else set()
+    if path.suffix == ".py":
+        beside = {entry for entry in beside if entry.endswith(".py")}
     near += difflib.get_close_matches(text, sorted(beside), n=3, cutoff=0.6)
     details = [("did you mean", ", ".join(near))] if near else []
     if path.name in _entries(path.parent):

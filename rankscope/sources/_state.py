@@ -93,6 +93,10 @@ def weights_or_module(content: Any, name: str) -> tuple[State | nn.Module, tuple
     if not found:
         what = f"a dict of {listed(content) or 'nothing'}" if isinstance(content, Mapping) else _a(type(content))
         headline = f"{name} was not loaded: it holds {what}, not a state dict"
+        if isinstance(content, torch.Tensor):
+            raise LoadError(
+                "RS316", headline, remedies=[("Numbers are inputs", f"rankscope probe MODEL --input {name}")]
+            )
         deep = _deep(content, ())
         raise LoadError("RS316", headline, remedies=[*_taken(deep, name), _THEN] if deep else [SAVE_WEIGHTS])
     if len(found) > 1:

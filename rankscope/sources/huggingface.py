@@ -52,7 +52,7 @@ def open_huggingface(spec: str, options: LoadOptions) -> Source:
     transformers = _transformers(spec)
     directory = _local(typed, spec)
     if (kind := format_of(directory)) is not Kind.HF_DIRECTORY:
-        refused = refuse(directory, spec, kind)
+        refused = refuse(directory, typed if Path(typed).is_dir() else spec, kind)
         raise refused
     with _told(transformers, spec):
         kinds = transformers.CONFIG_MAPPING.keys()
@@ -92,6 +92,12 @@ def _transformers(spec: str) -> ModuleType:
 
 def _local(typed: str, spec: str) -> Path:
     """The directory of a model: the one typed, or its snapshot in the local cache."""
+    if not typed:
+        raise LoadError(
+            "RS339",
+            f"{spec} was not loaded: it names no directory and no cached model",
+            remedies=[("A directory, or a name of the cache", "rankscope probe hf:DIR")],
+        )
     if Path(typed).is_dir():
         return Path(typed)
     if Path(typed).is_file():
@@ -236,7 +242,14 @@ def _told(transformers: ModuleType, spec: str) -> Iterator[None]:
         yield
     except Exception as error:
         details = _said(error)
-        raise LoadError("RS336", f"{spec} was not loaded: transformers could not make it", details=details) from error
+        directory = spec.removeprefix("hf:")
+        alone = f"python -c \"import transformers; transformers.AutoModel.from_pretrained('{directory}')\""
+        raise LoadError(
+            "RS336",
+            f"{spec} was not loaded: transformers could not make it",
+            details=details,
+            remedies=[("See whether transformers does by itself", alone)],
+        ) from error
     finally:
         hub.HF_HUB_OFFLINE, code.TIME_OUT_REMOTE_CODE = offline, patience
         log.set_verbosity(verbosity)

@@ -153,3 +153,20 @@ def test_options_are_frozen() -> None:
     with pytest.raises(AttributeError):
         LoadOptions().seed = 3
     assert LoadOptions().aliases == {}
+
+
+def test_what_is_no_model_is_sent_where_it_belongs(here: Path) -> None:
+    (here / "a.json").write_text('{\n "schema": "rankscope.report/1"}')
+    hostile.torch_file(here / "x.pt", torch.ones(2, 3))
+    (here / "train.pt").touch()
+    for spec, step in {
+        "a.json": "rankscope report a.json",
+        "x.pt": "rankscope probe MODEL --input x.pt",
+        "train.py:Net": "ls .",
+    }.items():
+        with pytest.raises(LoadError) as caught:
+            open_model(spec)
+        assert [text for _, text in caught.value.remedies] == [step]
+    with pytest.raises(UsageError) as usage:
+        open_model("m.pt", LoadOptions(allow=("mypackage",)))
+    assert [text for _, text in usage.value.remedies] == ["--allow 'mypackage.*'"]
