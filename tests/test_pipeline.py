@@ -330,7 +330,7 @@ def test_the_loss_may_be_the_users_own(tmp_path, monkeypatch):
     assert values(found, "grad_norm") == values(named, "grad_norm")
     with pytest.raises(UsageError, match="unknown loss"):
         rankscope.probe(attention_only(), ids(), loss="cubic")
-    with pytest.raises(UsageError, match="RS331"):
+    with pytest.raises(UsageError, match=r"has no missing \[RS114\]"):
         rankscope.probe(attention_only(), ids(), loss="my_loss.py:missing")
     with pytest.raises(UsageError, match="RS114"):
         rankscope.probe(attention_only(), ids(), loss="no_loss.py:missing")

@@ -175,7 +175,7 @@ def test_errors_of_the_factory_show_the_cause(here: Path) -> None:
     line = CODE.splitlines().index('        raise RuntimeError("no weights\\nfor you") from error') + 1
     assert f"mynets.py, line {line}, in raises" in text
     assert "because  KeyError: 'deep'" in text
-    assert code_of("mynets.py:leaves") == ("RS333", code_of("mynets.py:leaves")[1])
+    assert code_of("mynets.py:leaves") == ("RS902", code_of("mynets.py:leaves")[1])
     assert "SystemExit: 3" in code_of("mynets.py:leaves")[1]
 
 
