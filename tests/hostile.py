@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from hostile_archives import two_directories as two_in_one
 from hostile_pickles import PICKLES, RECORD, whole_pickle
 from torch import nn
 
@@ -161,6 +162,12 @@ def hidden_constructor(folder: Path) -> Path:
 def zip_bomb(folder: Path) -> Path:
     entries = {"data.pkl": saved_pickle(), "data/0": bytes(20_000_000)}
     return archive(folder / "model.pt", entries, zipfile.ZIP_DEFLATED)
+
+
+def two_directories(folder: Path) -> Path:
+    """A zip bomb for torch's reader, and a small archive for zipfile."""
+    small = {"archive/data.pkl": saved_pickle(), "archive/version": b"3", "archive/data/0": b""}
+    return raw(folder / "model.pt", two_in_one({**small, "archive/data/0": bytes(20_000_000)}, small))
 
 
 def tuple_bomb(folder: Path) -> Path:
@@ -450,6 +457,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "constructor called": (constructor, "RS315", r"calls torch\.nn\.modules\.linear\.Linear"),
     "constructor called by another": (hidden_constructor, "RS315", r"calls torch\.nn\.modules\.linear\.Linear"),
     "zip bomb": (zip_bomb, "RS314", "unpacks to"),
+    "two directories": (two_directories, "RS313", "do not agree"),
     "tuple bomb": (tuple_bomb, "RS315", "would never end"),
     "tuples nested deep": (deep_tuple, "RS315", "break Python"),
     "codec bomb": (codec_bomb, "RS315", "fill the memory"),
