@@ -398,3 +398,11 @@ def test_python_takes_what_a_flag_takes(tmp_path):
     )
     with pytest.raises(UsageError, match="unknown way to spectra"):
         rankscope.probe(model, ids(), spectra="fast")
+
+
+@pytest.mark.parametrize("option", [{"device": "cuda:99"}, {"loss": "foo"}, {"random": "foo"}, {"dtype": "int"}])
+def test_a_slip_is_told_before_the_users_code_runs(option, tmp_path, monkeypatch):
+    (tmp_path / "net_that_tells.py").write_text("raise RuntimeError('it ran')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        rankscope.probe("net_that_tells.py:Net", **option)

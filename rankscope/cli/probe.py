@@ -66,11 +66,12 @@ def _measure(ctx: click.Context, terminal: Terminal, model: str, aliases: Mappin
     with working(terminal) as progress:
         from rankscope.inputs import InputOptions, gather
         from rankscope.measures import resolve
-        from rankscope.pipeline import MeasureOptions, measure
+        from rankscope.pipeline import MeasureOptions, check_options, measure
         from rankscope.sources import LoadOptions, open_model
 
         wanted, measuring = InputOptions(**flags["Inputs"]), MeasureOptions(**flags["Measuring"])
-        resolve(measuring.measures)  # a misspelt measure is told before a large model is read
+        resolve(measuring.measures)
+        check_options(measuring, wanted)  # a slip is told before a large model is read
         progress("opening the model", 0, None)
         source = open_model(model, LoadOptions(**flags["Model"], **seed, aliases=aliases))
         terminal.notes(source.notes)
