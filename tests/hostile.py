@@ -106,6 +106,12 @@ def safetensors(header: Any, data: bytes = b"") -> bytes:
 WEIGHT = {"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
 
 
+def headed(folder: Path, spec: str) -> Path:
+    """Four numbers, of which the header says that they are an architecture of the zoo."""
+    header = {"__metadata__": {"rankscope.spec": f"zoo:{spec}"}, **WEIGHT}
+    return raw(folder / "model.safetensors", safetensors(header, bytes(16)))
+
+
 def hf_directory(folder: Path, config: dict[str, Any], files: dict[str, bytes] | None = None) -> Path:
     directory = folder / "hf"
     directory.mkdir()
@@ -395,6 +401,13 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "RS313",
         "unknown architecture 'none'",
     ),
+    "endless depth in the header": (
+        lambda f: headed(f, "transformer,depth=1_000_000_000"),
+        "RS313",
+        "larger than the file",
+    ),
+    "endless width in the header": (lambda f: headed(f, "transformer,width=100_000"), "RS313", "larger than the file"),
+    "larger by a little": (lambda f: headed(f, "transformer,width=4096,depth=4096"), "RS313", "larger than the file"),
     "hostile pickle": (lambda f: raw(f / "model.pkl", pickle.dumps(attack(f))), "RS302", "plain pickle"),
     "hostile archive": (lambda f: torch_file(f / "model.pt", attack(f)), "RS301", r"wants  (posix|nt)\.mkdir"),
     "hostile old format": (
