@@ -256,9 +256,12 @@ def load(path: str | Path) -> Report:
         report = Report.from_json(path.read_text(encoding="utf-8"))
         check_rows(report)
     except OSError as error:
-        raise CannotMeasure("RS605", f"{path} was not read: {error.strerror or error}") from error
+        look = [("Look what is there", f"ls -l {path.parent}")]
+        raise CannotMeasure("RS605", f"{path} was not read: {error.strerror or error}", remedies=look) from error
     except CannotMeasure as error:
-        raise CannotMeasure(error.code, f"{path}: {error.headline}", details=_told(path)) from error
+        anew = [("Measure anew", f"rankscope probe MODEL -o {path.with_suffix('.json')}")]
+        headline = f"{path}: {error.headline}"
+        raise CannotMeasure(error.code, headline, details=_told(path), remedies=anew) from error
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         headline = f"{path}: not a report: {type(error).__name__}: {str(error)[:200]}"
         raise CannotMeasure("RS602", headline, details=_told(path)) from error

@@ -132,4 +132,4 @@ def test_a_file_that_may_not_be_read_is_told_by_who_opens_it(
     monkeypatch.setattr("os.access", lambda *_: False)
     monkeypatch.setattr(Path, "read_text", denied)
     assert main(["report", "a.json"]) == 3
-    assert "RS605" in capsys.readouterr().err
+    assert "Look what is there:  ls -l ." in capsys.readouterr().err
