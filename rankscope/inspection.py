@@ -195,7 +195,7 @@ def _shut(spec: str, description: Description, options: Mapping[str, Any]) -> Re
     if description.problem is not None:
         text = f"{spec} was not opened: {description.problem}"
         return Refusal(description.code or "RS303", text, (), description.remedies)
-    step = ("Say which class takes them", f"rankscope inspect {spec} --arch yourmodule:Net")
+    step = ("Say which class takes them", f"rankscope probe {spec} --arch yourmodule:Net")
     return Refusal("RS320", f"{spec} was not opened: it holds weights alone, without the architecture", (), (step,))
 
 
