@@ -9,6 +9,7 @@ from rankscope._version import __version__
 
 if TYPE_CHECKING:
     from rankscope.comparison import compare
+    from rankscope.errors import CannotMeasure, RankscopeError, UsageError
     from rankscope.explanations import explain
     from rankscope.inspection import inspect
     from rankscope.pipeline import probe
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from rankscope.zoo import list_zoo
 
 _PUBLIC = {
+    "CannotMeasure": "rankscope.errors",
+    "RankscopeError": "rankscope.errors",
     "Report": "rankscope.records",
+    "UsageError": "rankscope.errors",
     "check": "rankscope.requirements",
     "compare": "rankscope.comparison",
     "explain": "rankscope.explanations",
@@ -28,7 +32,20 @@ _PUBLIC = {
     "probe": "rankscope.pipeline",
 }
 
-__all__ = ["Report", "__version__", "check", "compare", "explain", "inspect", "list_zoo", "load", "probe"]
+__all__ = [
+    "CannotMeasure",
+    "RankscopeError",
+    "Report",
+    "UsageError",
+    "__version__",
+    "check",
+    "compare",
+    "explain",
+    "inspect",
+    "list_zoo",
+    "load",
+    "probe",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,8 @@ class Sample:
 class Cell:
     """All that is known of one measure at one place: samples over all batches, or a failure for the whole of it.
 
-    `tokens` bounds the rank of the gradient of a weight.
+    `tokens` bounds the rank of the gradient of a weight; `sequences` counts those that one number is over, where it is
+    no mean of them: of a pool, and of gradients.
     """
 
     request: Request
@@ -56,6 +57,7 @@ class Cell:
     samples: list[Sample] = field(default_factory=list)
     failure: tuple[Status, str] | None = None
     tokens: int | None = None
+    sequences: int | None = None
     head: int | None = None
 
     @property
@@ -88,7 +90,7 @@ class Cell:
             ceiling=ceiling,
             reference=reference,
             floor=floor,
-            sequences=len(taken),
+            sequences=len(taken) if self.sequences is None else self.sequences,
             tokens=sum(sample.rows for sample in taken) if self.tokens is None else self.tokens,
             status=status,
             reason=reason,

@@ -120,7 +120,7 @@ class Collection:
         material: Material,
         parameter: str | None = None,
         heads: Sequence[int] = (),
-        few: str = "fewer than {} tokens",
+        real: int | None = None,
     ) -> None:
         """Evaluate each request on a group of finite sequences.
 
@@ -132,16 +132,17 @@ class Collection:
             material: gives what a request needs, by name; of a request for each head with the heads after the batch.
             parameter: of the layer, where there are several.
             heads: the numbers of those heads.
-            few: the reason of a sequence that is too short.
+            real: the tokens of a sequence, where zero ones were left out of the group.
         """
         rows, width = group.tokens.shape[1:]
         for request in requests:
             measure = request.measure
             cells = [self.cell(request, layer, parameter, dtype, head) for head in (heads if request.per_head else ONE)]
             if rows < measure.min_tokens:
-                reason = few.format(measure.min_tokens)
+                short = (real or rows) < measure.min_tokens  # zero tokens are a finding, and cost the row its value
+                reason = f"fewer than {measure.min_tokens} {'' if short else 'non-zero '}tokens"
                 for cell in cells:
-                    cell.samples += [Sample(number, None, rows, width, reason, short=True) for number in group.numbers]
+                    cell.samples += [Sample(number, None, rows, width, reason, short=short) for number in group.numbers]
                 continue
             try:
                 needs = {need: material(request, need) for need in measure.needs}

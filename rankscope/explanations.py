@@ -13,7 +13,7 @@ from rankscope.declarations import constant, declarations
 from rankscope.errors import UsageError, catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rankscope.declarations import Declaration
 
@@ -26,6 +26,7 @@ _PLACES = {
     "weight_gradient": "the gradient of the loss with respect to a weight",
 }
 _PER_HEAD = {"value", "attention"}
+_NEAR = 0.7  # under it another word is no slip of the fingers: nonsense is not none
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def explain(name: str) -> Explanation:
 
     Args:
         name: a measure, also with its form (``mu_bar_unit``) or scope (``pooled:effective_rank``), a code (``RS301``),
-            a preset, a verdict, a kind of decay, or a status.
+            a preset, a verdict, a kind of decay, a status, or another word of a report (``floor``).
 
     Returns:
         The explanation.
@@ -66,7 +67,7 @@ def explain(name: str) -> Explanation:
         return _preset(asked)
     if asked in measure_names():
         return _measure(asked)
-    near = difflib.get_close_matches(asked, topics(), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(asked, topics(), n=3, cutoff=_NEAR)
     details = [("did you mean", ", ".join(near))] if near else []
     step = ("All that can be asked", "rankscope explain")
     raise UsageError("RS101", f"nothing is known of {asked[:80]!r}", details=details, remedies=[step])
@@ -106,9 +107,19 @@ def presets() -> dict[str, str]:
         Name to one line.
     """
     return {
-        name: "every measure in every form" if names == ("*",) else f"{len(names)} measures"
+        name: "every measure in every form" if names == ("*",) else f"{len(_with_companions(names))} measures"
         for name, names in constant(_REQUESTS, "PRESETS").items()
     }
+
+
+def _with_companions(names: Iterable[str]) -> tuple[str, ...]:
+    """Names, each followed by those always shown with it, as a table has them."""
+    found: dict[str, None] = {}
+    for name in names:
+        base = _of(name)
+        kin = _declared()[base].keywords.get("companions", ())
+        found |= dict.fromkeys(name.replace(base, each, 1) for each in (base, *kin))
+    return tuple(found)
 
 
 def codes() -> dict[str, str]:
@@ -163,10 +174,11 @@ def _word(name: str) -> Explanation:
 
 def _preset(name: str) -> Explanation:
     names = constant(_REQUESTS, "PRESETS")[name]
+    apart = [measure for measure, entry in _declared().items() if not entry.keywords.get("in_full", True)]
     held = (
-        "every measure in every form, and pooled; heads and vectors are had by name alone"
+        f"every measure in every form, and pooled; {', '.join(apart)} and heads are had by name alone"
         if names == ("*",)
-        else ", ".join(names)
+        else ", ".join(_with_companions(names))
     )
     related = tuple(other for other in presets() if other != name)
     return Explanation(name, "preset", f"measures that --measures {name} takes", (("holds", held),), related)
@@ -174,11 +186,8 @@ def _preset(name: str) -> Explanation:
 
 def _measure(asked: str) -> Explanation:
     scope, _, form = asked.rpartition(":")
-    name, entry = next(
-        (name, entry)
-        for name, entry in _declared().items()
-        if form in {name if each == "raw" else f"{name}_{each}" for each in _forms(entry)}
-    )
+    name = _of(form)
+    entry = _declared()[name]
     suffix = form.removeprefix(name).removeprefix("_")
     words, site = entry.keywords, _site(entry)
     meaning = " ".join(entry.description.partition("\n\n")[2].replace("`", "").split()) or entry.summary
@@ -191,6 +200,15 @@ def _measure(asked: str) -> Explanation:
     sections += [("causes", texts["cause"]), ("what to do", texts["remedy"])]
     sections += [("undefined", words["undefined"]), ("from", words["paper"])]
     return Explanation(asked, "measure", entry.summary, tuple(sections), _related(asked, name, entry))
+
+
+def _of(form: str) -> str:
+    """The measure that a name without prefix is a form of."""
+    return next(
+        name
+        for name, entry in _declared().items()
+        if form in {name if each == "raw" else f"{name}_{each}" for each in _forms(entry)}
+    )
 
 
 def _range(bounds: tuple[Any, Any]) -> str:

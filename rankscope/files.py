@@ -59,13 +59,19 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
 
 def _headline(path: Path, error: OSError) -> str:
-    why = f"there is no folder {path.parent}" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    why = f"there is no folder {path.parent}" if _lacks_folder(path, error) else error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and not _lacks_folder(path, error):
+        why = f"nothing can be made in {path.parent}"
     return f"{path} cannot be written: {why}"
 
 
 def _remedies(path: Path, error: OSError) -> list[tuple[str, str]]:
-    folder = [("Create the folder", f"mkdir -p {path.parent}")] if isinstance(error, FileNotFoundError) else []
+    folder = [("Create the folder", f"mkdir -p {path.parent}")] if _lacks_folder(path, error) else []
     return [*folder, ("Write elsewhere", f"-o {Path('~') / path.name}")]
+
+
+def _lacks_folder(path: Path, error: OSError) -> bool:
+    return isinstance(error, FileNotFoundError) and not path.parent.exists()
 
 
 def _kind(path: Path) -> Literal["missing", "file", "folder", "device"]:

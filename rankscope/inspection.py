@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from rankscope.capture.places import Place, Plan
+    from rankscope.capture.places import Plan
     from rankscope.formats import Description
     from rankscope.pipeline import MeasureOptions
     from rankscope.records import Batch, Layer, Note, Source
@@ -195,7 +195,7 @@ def _shut(spec: str, description: Description, options: Mapping[str, Any]) -> Re
     if description.problem is not None:
         text = f"{spec} was not opened: {description.problem}"
         return Refusal(description.code or "RS303", text, (), description.remedies)
-    step = ("Say which class takes them", f"rankscope inspect {spec} --arch yourmodule:Net")
+    step = ("Say which class takes them", f"rankscope probe {spec} --arch yourmodule:Net")
     return Refusal("RS320", f"{spec} was not opened: it holds weights alone, without the architecture", (), (step,))
 
 
@@ -249,8 +249,7 @@ def _stacks(plan: Plan) -> tuple[StackFacts, ...]:
 
 def _block(plan: Plan, layer: Layer) -> BlockFacts:
     adds = [add for add in plan.adds if add.layer == layer]
-    own = [f"{_side(place)} of {place.module_name}" for place in plan.value_modules if place.layer == layer]
-    values = _listed([*(place.how for place in plan.values.values() if place.layer == layer), *own])
+    values = _listed([place.how for place in plan.values.values() if place.layer == layer])
     maps = [place for place in plan.attention.values() if place.layer == layer]
     attention = _listed([f"{place.how} (cross)" if place.kind == "cross" else place.how for place in maps])
     key = (layer.stack, layer.index)
@@ -265,10 +264,6 @@ def _block(plan: Plan, layer: Layer) -> BlockFacts:
         attention=attention,
         no_attention=None if attention else plan.no_attention.get(key),
     )
-
-
-def _side(place: Place) -> str:
-    return "input" if place.entering else "output"
 
 
 def _listed(words: list[str]) -> str | None:

@@ -16,18 +16,19 @@ from torch import Tensor
 
 from rankscope._version import __version__
 from rankscope.capture.layout import Unmeasurable, axes
-from rankscope.capture.losses import LOSSES
+from rankscope.capture.losses import check_loss, loss_named
 from rankscope.capture.plan import Plan, plan
 from rankscope.capture.session import call, undisturbed
 from rankscope.capture.slicing import first_sequences
 from rankscope.capture.trace import Trace, trace
 from rankscope.capture.wrappers import class_name
 from rankscope.depth import verdicts
-from rankscope.errors import CaptureError, InputError, RankscopeError, UsageError
+from rankscope.errors import CaptureError, InputError, RankscopeError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
+from rankscope.inputs.random import parse
 from rankscope.measures import resolve
 from rankscope.notes import common_direction, dominance, kept_apart
-from rankscope.placing import placed, to_model
+from rankscope.placing import check_place, placed, to_model
 from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source, Vector
 from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
@@ -35,7 +36,6 @@ from rankscope.run import Run
 from rankscope.sources import LoadOptions, open_model
 from rankscope.sources.python_path import is_target
 from rankscope.spectra.engine import Method
-from rankscope.user_code import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,6 +87,7 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
     """
     inputs, load, gathering, measuring = read_options(inputs, options)
     with ALONE, _named_as_arguments():
+        check_options(measuring, gathering)
         source = open_model(model, load)
         found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
         return measure(source, found, measuring)
@@ -161,10 +162,8 @@ def measure(
         InputError: the inputs hold no batch.
     """
     options = options or MeasureOptions()
-    requests, loss = resolve(options.measures), _loss(options.loss)
-    if options.spectra not in get_args(Method):
-        error = unknown_name("way to spectra", options.spectra, list(get_args(Method)))
-        raise error
+    check_options(options)
+    requests, loss = resolve(options.measures), loss_named(options.loss)
     model, device, dtype = placed(source, options.device, options.dtype)
     reduction = Reduction(requests, cast("Method", options.spectra))
     fingerprint = Fingerprint()
@@ -197,6 +196,7 @@ def measure(
             "sha256": fingerprint.hexdigest(),
             "sequences": run.sequences,
             "tokens": run.tokens,
+            "lengths": list(run.lengths or (0, 0)),
             "seed": inputs.seed,
         },
         environment={
@@ -217,15 +217,21 @@ def measure(
     )
 
 
-def _loss(given: str | Loss) -> str | Loss:
-    """The loss by its name, or the user's own function of (output, batch)."""
-    if callable(given) or given in LOSSES:
-        return given
-    if ":" not in given:
-        error = unknown_name("loss", given, [*LOSSES, "package.module:function"])
+def check_options(options: MeasureOptions, gathering: InputOptions | None = None) -> None:
+    """Refuse what no model could make right, before any code of the user's runs.
+
+    Args:
+        options: what to measure.
+        gathering: where the inputs come from.
+    """
+    resolve(options.measures)
+    check_loss(options.loss)
+    check_place(options.device, options.dtype)
+    for text in gathering.random if gathering else ():
+        parse(text)
+    if options.spectra not in get_args(Method):
+        error = unknown_name("way to spectra", options.spectra, list(get_args(Method)))
         raise error
-    found: Loss = locate(given, UsageError, "RS114")
-    return found
 
 
 def planned(
@@ -263,7 +269,7 @@ def planned(
             try:
                 watched = trace(model, batch)
             except CaptureError as error:
-                call(model, batch)  # where the model itself fails, its own error is the one to tell
+                call(model, batch, suggest=True)  # where the model itself fails, its own error is the one to tell
                 raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
     return plan(watched, options.layers, options.skip_layers), watched.declared
 

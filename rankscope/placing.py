@@ -44,10 +44,8 @@ def placed(source: Source, device: str, dtype: str | None) -> tuple[nn.Module, t
     tensors = [t for t in every if t.is_floating_point() or t.is_complex()]
     here = {t.device for t in tensors} or {torch.device("cpu")}
     first = tensors[0].device if tensors else torch.device("cpu")
+    check_place(device, dtype)
     there = _device(device, first, live=source.format == "module")
-    if dtype is not None and dtype not in DTYPES:
-        error = unknown_name("dtype", dtype, list(DTYPES))
-        raise error
     wanted: torch.dtype | None = getattr(torch, dtype) if dtype else None
     stays = device == "auto" and there == first  # a model that lies on several devices stays as it is
     if not (stays or here == {there}) or any(wanted not in {None, t.dtype} for t in tensors):
@@ -55,6 +53,30 @@ def placed(source: Source, device: str, dtype: str | None) -> tuple[nn.Module, t
     own = {p.dtype for p in model.parameters() if p.is_floating_point()}
     own = own or {t.dtype for t in tensors if t.is_floating_point()}
     return model, there, wanted or (own.pop() if len(own) == 1 else None)
+
+
+def check_place(name: str, dtype: str | None) -> None:
+    """Refuse a device or a dtype that cannot be had, before a model is opened.
+
+    Args:
+        name: of the device, as `placed` takes it.
+        dtype: its name, or None.
+
+    Raises:
+        UsageError: the device is not there, or a name is unknown.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        error = unknown_name("dtype", dtype, list(DTYPES))
+        raise error
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        error = unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])
+        raise error
+    if name not in {"auto", "cpu"} and not _answers(torch.device(name)):
+        raise UsageError(
+            "RS113",
+            f"--device {name}: no such device answers",
+            remedies=[("Measure on the processor", "--device cpu, or leave the option out")],
+        )
 
 
 def _moved(model: nn.Module, device: torch.device, dtype: torch.dtype | None, *, live: bool) -> nn.Module:
@@ -79,17 +101,7 @@ def _device(name: str, here: torch.device, *, live: bool) -> torch.device:
     if name == "auto":
         cuda = torch.device("cuda")
         return here if live or not _answers(cuda) else cuda
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        error = unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])
-        raise error
-    device = torch.device(name)
-    if device.type != "cpu" and not _answers(device):
-        raise UsageError(
-            "RS113",
-            f"--device {name}: no such device answers",
-            remedies=[("Measure on the processor", "--device cpu, or leave the option out")],
-        )
-    return device
+    return torch.device(name)
 
 
 def _answers(device: torch.device) -> bool:

@@ -233,10 +233,10 @@ class Report:
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
-            raise CannotMeasure("RS602", f"not a report: {error}") from error
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        if found != SCHEMA:
-            raise CannotMeasure("RS603", f"not a report this version can read: schema {found!r}, expected {SCHEMA!r}")
+            raise CannotMeasure("RS602", f"not a report: it is no JSON from line {error.lineno} on") from error
+        if (found := data.get("schema") if isinstance(data, dict) else None) != SCHEMA:
+            code = "RS603" if isinstance(found, str) else "RS602"
+            raise CannotMeasure(code, f"not a report this version can read: schema {found!r}, expected {SCHEMA!r}")
         data = {"spectra": [], **data}  # older reports have none
         try:
             parts: dict[str, Any] = {n: tuple(build(kind, row) for row in data[n]) for n, kind in _PARTS.items()}

@@ -12,7 +12,7 @@ from rankscope.attending import reduce_attention, reduce_values
 from rankscope.cells import Sample, sample
 from rankscope.collection import Collection, given
 from rankscope.groups import Group, groups, without_zero_rows
-from rankscope.measures import Request, evaluate, in_form
+from rankscope.measures import Request, evaluate, in_form, norm
 from rankscope.spectra import Pooled, spectrum
 
 if TYPE_CHECKING:
@@ -95,15 +95,14 @@ class Reduction:
             finite = self._collection.finite(layer, requests, group, tokens.dtype)
             if not finite.numbers:
                 continue
-            norms = finite.tokens.norm(dim=-1)
-            self._note_dominant(layer, norms, finite)
-            self._block(layer, plain, finite, tokens.dtype, "fewer than {} tokens")
+            norms, real = norm(finite.tokens, -1), finite.tokens.shape[1]
+            if real:
+                self._note_dominant(layer, norms, finite)
+            self._block(layer, plain, finite, tokens.dtype, real)
             if unit:
-                padded = finite.tokens.shape[1]
                 for group_ in without_zero_rows(finite, norms):
-                    zeros = "non-zero " if group_.tokens.shape[1] < padded else ""
                     self._note_common(layer, group_.tokens)
-                    self._block(layer, unit, group_, tokens.dtype, f"fewer than {{}} {zeros}tokens")
+                    self._block(layer, unit, group_, tokens.dtype, real)
 
     def values(self, layer: Layer, found: Mapping[str, Tensor | None], keep: Tensor | None, first: int) -> None:
         """Reduce `value`, `mixed_value` and `first_value`, (batch, heads, tokens, width) each, at a layer."""
@@ -113,27 +112,30 @@ class Reduction:
         """Reduce the attention maps of a layer; `keep` are the masks of its queries and of its keys."""
         reduce_attention(self._collection, layer, maps, keep, first, parameter)
 
-    def gradient(self, layer: Layer, gradient: Tensor, last_gradient: Tensor) -> None:
-        """Reduce ∂L/∂Y(k) (real tokens, width), beside that of the last layer of its stack."""
+    def gradient(self, layer: Layer, gradient: Tensor, last_gradient: Tensor, sequences: int = 1) -> None:
+        """Reduce ∂L/∂Y(k) (real tokens of the sequences, width), beside that of the last layer of its stack."""
         requests = self._collection.at("gradient")
+        for request in requests:
+            self._collection.cell(request, layer).sequences = sequences
         for group in groups(gradient.unsqueeze(0), None):
             if self._collection.finite(layer, requests, group, gradient.dtype).numbers:
                 material = given(gradient=group.tokens, last_gradient=last_gradient.unsqueeze(0).double())
                 self._collection.collect(layer, requests, group, gradient.dtype, material)
 
-    def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor, tokens: int) -> None:
+    def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor, tokens: int, sequences: int = 1) -> None:
         """Reduce ∂L/∂W of one weight, its axes after the first taken together; its rank is at most `tokens`."""
         requests = self._collection.at("weight_gradient")
         for group in groups(gradient.flatten(1).unsqueeze(0), None):
             finite = self._collection.finite(layer, requests, group, gradient.dtype, parameter)
             for request in requests:
-                self._collection.cell(request, layer, parameter).tokens = tokens
+                cell = self._collection.cell(request, layer, parameter)
+                cell.tokens, cell.sequences = tokens, sequences
             if finite.numbers:
                 solve = cache(partial(spectrum, finite.tokens, method=self._method, source_dtype=gradient.dtype))
                 self._collection.collect(layer, requests, finite, gradient.dtype, partial(_solved, solve), parameter)
 
-    def _block(self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype, few: str) -> None:
-        """Measure one group; each form and each spectrum is computed once."""
+    def _block(self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype, real: int) -> None:
+        """Measure one group, of `real` tokens with the zero ones; each form and each spectrum is computed once."""
         forms: dict[str, Tensor] = {}
         spectra: dict[str, Any] = {}
 
@@ -155,7 +157,7 @@ class Reduction:
             cell = self._collection.cell(request, layer, dtype=dtype)
             cell.samples += [Sample(n, 0.0, group.tokens.shape[1], group.tokens.shape[2]) for n in group.numbers]
         in_sequence = [request for request in requests if request.scope == "sequence"]
-        self._collection.collect(layer, in_sequence, group, dtype, material, few=few)
+        self._collection.collect(layer, in_sequence, group, dtype, material, real=real)
 
     def _finish(self) -> None:
         """Turn the samples of pooled cells, which only say what went into a pool, into the one value of the pool."""
@@ -165,17 +167,27 @@ class Reduction:
             form, pool = cell.request.form, pools.get((cell.layer, _pool_form(cell.request)))
             if cell.request.scope != "pooled" or pool is None or cell.failure or any(s.reason for s in cell.samples):
                 continue
-            if (cell.layer, form) not in solved:
-                solved[cell.layer, form] = pool.spectrum(centered=form.endswith("centered"))
-            found = solved[cell.layer, form]
-            values, errors = evaluate(cell.request, spectrum=found)
+            cell.sequences, measure = len(cell.samples), cell.request.measure
+            if pool.count < measure.min_tokens:
+                few = f"fewer than {measure.min_tokens} {'non-zero ' if form.startswith('unit') else ''}tokens"
+                cell.samples = [Sample(0, None, pool.count, cell.samples[0].width, few)]
+                continue
+            try:
+                if (cell.layer, form) not in solved:
+                    solved[cell.layer, form] = pool.spectrum(centered=form.endswith("centered"))
+                found = solved[cell.layer, form]
+                values, errors = evaluate(cell.request, spectrum=found)
+            except Exception as error:
+                cell.failure = ("error", f"{type(error).__name__}: {error}")
+                continue
             bound = None if errors is None else errors.tolist()
             shape = (found.rows, found.width)
-            cell.samples = [sample(0, values.tolist(), shape, cell.request.measure.undefined, bound)]
+            cell.samples = [sample(0, values.tolist(), shape, measure.undefined, bound)]
 
     def _note_dominant(self, layer: Layer, norms: Tensor, group: Group) -> None:
-        largest, at = norms.max(dim=1)
-        ratios = (largest / norms.median(dim=1).values).nan_to_num(nan=0.0, posinf=0.0)
+        (largest, at), ordered, count = norms.max(dim=1), norms.sort(dim=1).values, norms.shape[1]
+        middle = ordered[:, (count - 1) // 2] / 2 + ordered[:, count // 2] / 2
+        ratios = (largest / middle).nan_to_num(nan=0.0, posinf=0.0)
         best = int(ratios.argmax())
         ratio = float(ratios[best])
         if layer not in self.dominant or ratio > self.dominant[layer].ratio:
@@ -186,7 +198,7 @@ class Reduction:
         """Add the mean unit token γ of each sequence; only the share of every feature in ‖γ‖² is kept."""
         if tokens.shape[1] < LEAST:
             return
-        gamma = torch.einsum("bt,btd->bd", 1 / tokens.norm(dim=-1), tokens) / tokens.shape[1]
+        gamma = torch.einsum("bt,btd->bd", 1 / norm(tokens, -1), tokens) / tokens.shape[1]
         squares = gamma.square()
         sizes = squares.sum(1)
         sound = torch.isfinite(sizes) & (sizes > 0)

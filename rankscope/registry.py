@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def unknown_name(kind: str, name: str, known: list[str], listed: list[str] | None = None) -> UsageError:
+def unknown_name(
+    kind: str, name: str, known: list[str], listed: list[str] | None = None, command: str | None = None
+) -> UsageError:
     """The error for a name that is not among the known ones, with the nearest of them.
 
     Args:
@@ -27,6 +29,7 @@ def unknown_name(kind: str, name: str, known: list[str], listed: list[str] | Non
         name: the unknown name.
         known: all known names.
         listed: those that the error lists, where all are too many to read.
+        command: what lists them all; the error then names the near ones and this.
 
     Returns:
         The error, to be raised by the caller.
@@ -39,6 +42,8 @@ def unknown_name(kind: str, name: str, known: list[str], listed: list[str] | Non
     """
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     details = [("did you mean", ", ".join(near))] if near else []
+    if command is not None:
+        return UsageError("RS101", f"unknown {kind} {name!r}", details=details, remedies=[("All of them", command)])
     names = ", ".join(sorted(known if listed is None else listed))
     return UsageError("RS101", f"unknown {kind} {name!r}", details=[*details, ("known", names)])
 

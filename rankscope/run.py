@@ -50,7 +50,8 @@ class Run:
         progress: Callable[[str, int, int | None], None] | None = None,
     ) -> None:
         self.plan, self.reduction = plan, reduction
-        self.sequences = self.tokens = self.short = 0
+        self.sequences = self.tokens = 0
+        self.lengths: tuple[int, int] | None = None  # of the first stack: the fewest and the most tokens of a sequence
         self.dtype = torch.float32
         self.shapes: dict[Layer, tuple[int, ...]] = {}
         self.unread: dict[Layer, str] = {}  # layers that ran, but whose output could not be read
@@ -59,6 +60,7 @@ class Run:
         self._batch, self._where = Batch(), Axes(0, None, None)
         self._first_values: dict[str, Tensor | None] = {}  # of this batch, by stack, and so the tokens of its layers
         self._tokens: dict[str, int] = {}
+        self._short: Counter[str] = Counter()  # sequences with too few tokens, by stack
         self._valued: set[Layer] = set()
         self._attended: set[Layer] = set()
         self._told: set[str] = set()  # of places that ran more or less often than when the model was traced
@@ -89,9 +91,11 @@ class Run:
                 f"hooks on {len(self.plan.places)} of {len(self.plan.places)} selected layers never fired",
                 remedies=[("Name layers that run", "--layers GLOB")],
             )
-        if self.short:
-            least = self.reduction.min_tokens
-            text = f"{self.short} of {self.sequences} sequences have fewer than {least} tokens and are left out"
+        for stack, count in self._short.items():
+            least, whose = self.reduction.min_tokens, "" if stack == self.plan.layers[0].stack else f"{stack}: "
+            if whose and count == self.sequences:  # pooled to few tokens: its rows say so
+                continue
+            text = f"{whose}{count} of {self.sequences} sequences have fewer than {least} tokens and are left out"
             self.notes.append(Note("RS533", text))
         self.notes += [Note("RS425", text) for text in sorted(self._told)]
         for layer in self.plan.layers:
@@ -133,12 +137,16 @@ class Run:
     def _reduce(self, layer: Layer, tokens: Tensor, keep: Tensor | None) -> None:
         if not self.shapes or torch.finfo(tokens.dtype).eps > torch.finfo(self.dtype).eps:
             self.dtype = tokens.dtype  # the coarsest of a model of several
-        if layer == self.plan.places[0].layer:
+        if layer.stack not in self._tokens:  # its first layer in this batch
             lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1)
-            self.tokens += int(lengths.sum())
-            self.short += int((lengths < self.reduction.min_tokens).sum())
+            if layer.stack == self.plan.layers[0].stack and len(lengths):
+                self.tokens += int(lengths.sum())
+                ends = [int(end) for end in (*(self.lengths or ()), *lengths.aminmax())]
+                self.lengths = min(ends), max(ends)
+            if short := int((lengths < self.reduction.min_tokens).sum()):
+                self._short[layer.stack] += short
         self._tokens[layer.stack] = tokens.shape[1]
-        self.shapes.setdefault(layer, tuple(tokens.shape[1:]))
+        self.shapes[layer] = max(self.shapes.get(layer, ()), tuple(tokens.shape[1:]))  # batches may differ in length
         self.reduction.activation(layer, tokens, keep, self.sequences)
 
     def _values(self, place: ValuePlace, value: Tensor, mixed: Tensor) -> None:
@@ -223,7 +231,7 @@ class Run:
             text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
             return self._no_gradients("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
         self._enter(chosen)
-        tokens = self._reduce_gradients(found.activations) or self._real_tokens()
+        tokens, count = self._reduce_gradients(found.activations) or self._real_tokens(), self._where.batch
         uses = Counter(place.module for place in self.plan.places if not place.entering)
         for (place, parameter), gradient in found.weights.items():
             if gradient is None:
@@ -231,8 +239,8 @@ class Run:
                 reason = "it is offloaded between calls" if away else "the loss does not depend on it"
                 self.reduction.fail("weight_gradient", place.layer, "undefined", reason, parameter)
             else:
-                self.reduction.weight_gradient(place.layer, parameter, gradient, tokens * uses[place.module])
-        count = self._where.batch
+                bound = tokens * uses[place.module]
+                self.reduction.weight_gradient(place.layer, parameter, gradient, bound, count)
         over = "one sequence" if count == 1 else f"the first {count} sequences"
         return [Note("RS531", f"gradients: loss {found.loss}, over {over}")]
 
@@ -274,5 +282,6 @@ class Run:
         last = {layer.stack: real.get(layer) for layer in self.plan.layers}
         for layer, gradient in real.items():
             final = last[layer.stack]
-            self.reduction.gradient(layer, gradient, gradient.new_full((1, 1), torch.nan) if final is None else final)
+            final = gradient.new_full((1, 1), torch.nan) if final is None else final
+            self.reduction.gradient(layer, gradient, final, self._where.batch)
         return seen

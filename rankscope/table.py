@@ -70,14 +70,14 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Ends:
     """A column at its first and last number, as text: the values, the last one's least and largest sequence, and what
-    Gaussian data of the same shape would show there.
+    Gaussian data of the same shape, or for an entropy uniform attention, would show there.
     """
 
     first: str
     last: str
     low: str
     high: str
-    gaussian: str
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +229,8 @@ def sparkline(values: Iterable[float | None], ascii: bool = False, width: int | 
         █▇▅·▂ @+?
     """
     numbers = [value if value is not None and math.isfinite(value) else None for value in values]
+    power = math.frexp(max((abs(value) for value in numbers if value is not None), default=0.0))[1]
+    numbers = [None if value is None else math.ldexp(value, -power) for value in numbers]  # no difference overflows
     if width is not None and len(numbers) > width > 0:
         cuts = [round(i * len(numbers) / width) for i in range(width + 1)]
         numbers = [_mean(numbers[a:b]) for a, b in pairwise(cuts)]
@@ -257,8 +259,7 @@ def ends(column: Column) -> Ends:
     last = known[-1] if column.values[-1] is not None else None  # an undefined end is shown as such
     several = last is not None and last.sequences > 1 and last.min is not None and last.max is not None
     low, high = (last.min, last.max) if last is not None and several else (None, None)
-    gaussian = None if known[-1].site == "attention" else known[-1].reference  # there it is of uniform attention
-    first, *rest = numbers([known[0].value, None if last is None else last.value, low, high, gaussian])
+    first, *rest = numbers([known[0].value, None if last is None else last.value, low, high, known[-1].reference])
     return Ends(first, rest[0] or "·", *rest[1:])
 
 

@@ -24,7 +24,7 @@ def locate(target: str, kind: type[RankscopeError], code: str, *, again: bool = 
     Args:
         target: ``package.module:name`` or ``file.py:name``, split at the last colon; the name may be dotted.
         kind: the class of the error where it cannot be had.
-        code: its code; that of a missing name is RS331.
+        code: its code; a factory (RS330) that is missing in its module is RS331.
         again: run a file anew that was imported before.
 
     Returns:
@@ -40,14 +40,20 @@ def locate(target: str, kind: type[RankscopeError], code: str, *, again: bool = 
     left, _, name = target.rpartition(":")
     if not left or not name:
         raise kind(code, f"{target} was not read: expected package.module:name or file.py:name")
-    with told(kind, code, f"{target} was not read: {left} could not be imported"):
+    alone = [
+        (
+            "Import it by itself, and mend what it shows",
+            f"python {left}" if left.endswith(".py") else f'python -c "import {left}"',
+        )
+    ]
+    with told(kind, code, f"{target} was not read: {left} could not be imported", alone):
         if left.endswith(".py"):
             module = _file(Path(left), again=again)
         else:
             importable(Path.cwd())
             importlib.invalidate_caches()
             module = _package(left, target, kind, code)
-    return _attribute(module, name, target, kind)
+    return _attribute(module, name, target, kind, "RS331" if code == "RS330" else code)
 
 
 @contextlib.contextmanager
@@ -58,7 +64,7 @@ def told(
 
     Args:
         kind: the class of the error.
-        code: its code.
+        code: its code; RS902 where the code called sys.exit.
         headline: what was attempted.
         remedies: pairs (label, text) of next steps.
 
@@ -81,6 +87,8 @@ def told(
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause:
             details.append(("because", _line(cause)))
+        if isinstance(error, SystemExit):
+            code, remedies = "RS902", [("Take the call out, or put it under", "if __name__ == '__main__':")]
         raise kind(code, headline, details=details, remedies=remedies) from error
 
 
@@ -101,7 +109,9 @@ def _package(name: str, target: str, kind: type[RankscopeError], code: str) -> M
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         where = [("looked in", "the installed packages, then the current directory")]
-        raise kind(code, f"{target} was not read: there is no module {error.name}", details=where) from error
+        named = [("Run where it lies, or name the file", f"FILE.py:{target.rpartition(':')[2]}")]
+        headline = f"{target} was not read: there is no module {error.name}"
+        raise kind(code, headline, details=where, remedies=named) from error
 
 
 def _file(path: Path, *, again: bool) -> ModuleType:
@@ -125,14 +135,14 @@ def _file(path: Path, *, again: bool) -> ModuleType:
     return module
 
 
-def _attribute(module: ModuleType, name: str, target: str, kind: type[RankscopeError]) -> Any:
+def _attribute(module: ModuleType, name: str, target: str, kind: type[RankscopeError], code: str) -> Any:
     value: Any = module
     for part in name.split("."):
         if not hasattr(value, part):
             known = [key for key in vars(module) if callable(getattr(module, key)) and not key.startswith("_")]
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             details = [("did you mean", ", ".join(near))] if near else [("it has", ", ".join(known[:10]))]
-            raise kind("RS331", f"{target} was not read: the module has no {name}", details=details)
+            raise kind(code, f"{target} was not read: the module has no {name}", details=details)
         value = getattr(value, part)
     return value
 

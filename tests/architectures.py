@@ -73,12 +73,17 @@ TEXT = "text, decoder"
 each("GPT2 OPT Bloom Mpt Llama Mistral Qwen2 Qwen3 Gemma Gemma2 Gemma3Text Olmo Olmo2 Phi3 StableLm", TEXT, 2)
 each("Starcoder2 Granite Nemotron SmolLM3 NanoChat DiffLlama Doge Glm4 OpenAIGPT CTRL BioGpt XGLM", TEXT, 2)
 each("GPTBigCode Persimmon Helium Arcee Apertus Exaone4 Olmo3", TEXT, 2)
-each("GPTNeoX GPTJ Phi Falcon Cohere CodeGen", TEXT, 1)  # attention and MLP side by side: x + a + m has one skip
+each(
+    "GPTNeoX GPTJ Phi Falcon Cohere Cohere2 CodeGen", TEXT, 1
+)  # attention and MLP side by side: x + a + m has one skip
 hf("GPTNeoX", TEXT, 2, variant="sequential", use_parallel_residual=False)
 hf("GPTNeo", TEXT, 2, attention_types=[[["global", "local"], 1], [["global"], 1]])
 hf("Reformer", TEXT, 2, axial_pos_embds_dim=[16, 16], axial_pos_shape=[8, 8], attn_layers=["local", "lsh", "local"])
 hf("GPT2", TEXT, 2, variant="eager", attn_implementation="eager")
 hf("Llama", TEXT, 2, variant="eager", attn_implementation="eager")
+hf("OPT", TEXT, 2, variant="post-norm", do_layer_norm_before=False)
+hf("Gemma3nText", TEXT, 6, num_kv_shared_layers=0, vocab_size_per_layer_input=99)
+hf("Gemma4Text", TEXT, 3, vocab_size_per_layer_input=99)
 hf("Falcon", TEXT, 2, variant="sequential", parallel_attn=False, new_decoder_architecture=False)
 
 MIXED = "mixture of experts, hybrid"
@@ -108,6 +113,7 @@ each(
 )
 each("ModernBert Esm RoFormer LayoutLM MegatronBert RemBert Yoso EuroBert Splinter Tapas", ENCODER, 2)
 each("Longformer", ENCODER, 2, attention_window=8)
+hf("IBert", ENCODER, 2)
 hf("Funnel", ENCODER, 2, (2, 2), block_sizes=[1, 1], num_decoder_layers=2)
 hf("Canine", ENCODER, 2)
 hf("MobileBert", ENCODER, 1)
@@ -132,7 +138,11 @@ add("mambapy", STATE, "mambapy", mambapy, 1)
 
 PAIR = "encoder and decoder"
 BOTH = {"family": PAIR, "adds": (2, 3), "blocks": (3, 3)}
-each("T5 MT5 UMT5 SwitchTransformers T5Gemma Bart MBart Pegasus Marian Blenderbot M2M100 PLBart BigBirdPegasus", **BOTH)
+each(
+    "T5 MT5 UMT5 SwitchTransformers T5Gemma Bart MBart Pegasus Marian Blenderbot M2M100 PLBart BigBirdPegasus",
+    **BOTH,
+)
+each("FSMT NllbMoe", **BOTH)
 hf("LongT5", **BOTH, encoder_attention_type="local")
 hf("LED", **BOTH, attention_window=8)
 hf("ProphetNet", **BOTH, num_encoder_layers=3)
@@ -141,6 +151,9 @@ hf("Informer", **BOTH, prediction_length=8, context_length=16)
 
 VISION = "vision"
 each("ViT DeiT Beit Dinov2 DINOv3ViT DPT ViTMAE ViTMSN VitDet CLIPVision SiglipVision VideoMAE", VISION, 2)
+each("Dinov2WithRegisters IJepa", VISION, 2)
+each("Pvt PvtV2", VISION, 2, 8, image_size=64, depths=[2, 2, 2, 2])
+hf("FocalNet", VISION, 2, 4, image_size=128, depths=[1, 1, 1, 1])
 each("CLIP Siglip Aimv2 Blip", VISION, 2, (3, 3))
 STAGES = {"depths": [2, 2], "num_heads": [2, 2], "embed_dim": 16, "window_size": 4, "patch_size": 2}
 each("Swin Swinv2", VISION, 2, 4, **STAGES)
@@ -205,7 +218,9 @@ xt("layer scale", use_layerscale=True)
 xt("qk norm", attn_qk_norm=True)
 xt("shifted tokens", shift_tokens=1)
 xt("relative position bias", rel_pos_bias=True)
+xt("gated values", attn_gate_values=True)
 xt("hyper-connections", num_residual_streams=2)
+xt("gated by a recurrent cell", 0, 12, gate_residual=True)  # the sum is inside the cell: gates and branches are told
 
 
 def encoder(**given: Any) -> nn.Module:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from hostile_archives import two_directories as two_in_one
+from hostile_pickles import PICKLES, RECORD, whole_pickle
 from torch import nn
 
 if TYPE_CHECKING:
@@ -81,6 +83,10 @@ def blank(cls: type) -> bytes:
     return f"c{cls.__module__}\n{cls.__qualname__}\n)\x81".encode("latin1")
 
 
+def by_hand(body: bytes) -> Callable[[Path], Path]:
+    return lambda folder: torch_archive(folder / "model.pt", whole_pickle(body), **{"data/0": RECORD})
+
+
 def raw(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -98,6 +104,12 @@ def safetensors(header: Any, data: bytes = b"") -> bytes:
 
 
 WEIGHT = {"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+
+
+def headed(folder: Path, spec: str) -> Path:
+    """Four numbers, of which the header says that they are an architecture of the zoo."""
+    header = {"__metadata__": {"rankscope.spec": f"zoo:{spec}"}, **WEIGHT}
+    return raw(folder / "model.safetensors", safetensors(header, bytes(16)))
 
 
 def hf_directory(folder: Path, config: dict[str, Any], files: dict[str, bytes] | None = None) -> Path:
@@ -156,6 +168,12 @@ def hidden_constructor(folder: Path) -> Path:
 def zip_bomb(folder: Path) -> Path:
     entries = {"data.pkl": saved_pickle(), "data/0": bytes(20_000_000)}
     return archive(folder / "model.pt", entries, zipfile.ZIP_DEFLATED)
+
+
+def two_directories(folder: Path) -> Path:
+    """A zip bomb for torch's reader, and a small archive for zipfile."""
+    small = {"archive/data.pkl": saved_pickle(), "archive/version": b"3", "archive/data/0": b""}
+    return raw(folder / "model.pt", two_in_one({**small, "archive/data/0": bytes(20_000_000)}, small))
 
 
 def tuple_bomb(folder: Path) -> Path:
@@ -383,6 +401,13 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "RS313",
         "unknown architecture 'none'",
     ),
+    "endless depth in the header": (
+        lambda f: headed(f, "transformer,depth=1_000_000_000"),
+        "RS313",
+        "larger than the file",
+    ),
+    "endless width in the header": (lambda f: headed(f, "transformer,width=100_000"), "RS313", "larger than the file"),
+    "larger by a little": (lambda f: headed(f, "transformer,width=4096,depth=4096"), "RS313", "larger than the file"),
     "hostile pickle": (lambda f: raw(f / "model.pkl", pickle.dumps(attack(f))), "RS302", "plain pickle"),
     "hostile archive": (lambda f: torch_file(f / "model.pt", attack(f)), "RS301", r"wants  (posix|nt)\.mkdir"),
     "hostile old format": (
@@ -445,6 +470,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "constructor called": (constructor, "RS315", r"calls torch\.nn\.modules\.linear\.Linear"),
     "constructor called by another": (hidden_constructor, "RS315", r"calls torch\.nn\.modules\.linear\.Linear"),
     "zip bomb": (zip_bomb, "RS314", "unpacks to"),
+    "two directories": (two_directories, "RS313", "do not agree"),
     "tuple bomb": (tuple_bomb, "RS315", "would never end"),
     "tuples nested deep": (deep_tuple, "RS315", "break Python"),
     "codec bomb": (codec_bomb, "RS315", "fill the memory"),
@@ -478,10 +504,27 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     ),
     "weights alone": (lambda f: torch_file(f / "m.pt", net().state_dict()), "RS320", "--arch yourmodule:Net"),
     "no numbers": (meta, "RS323", "meta device"),
+    **{name: (by_hand(body), code, says) for name, (body, code, says) in PICKLES.items()},
 }
 
 # Nothing is wrong with these: they want an architecture, and load into one.
 SOUND = ("weights alone", "wrapped weights", "lightning")
+
+
+def code_inside(folder: Path) -> Path:
+    """A config that names code for its decoder, of which transformers would ask on the terminal whether to run it."""
+    code = f"import os; os.mkdir({str(folder / CANARY)!r})".encode()
+    decoder = {"model_type": "vit", "auto_map": {"AutoModelForCausalLM": f"{folder / 'hf'}--evil.Evil"}}
+    config = {"model_type": "encoder-decoder", "architectures": ["EncoderDecoderModel"], "encoder": BERT}
+    files = {"evil.py": code, "model.safetensors": safetensors(WEIGHT, bytes(16))}
+    return hf_directory(folder, {**config, "decoder": decoder}, files)
+
+
+def index_pipe(folder: Path) -> Path:
+    directory = hf_directory(folder, BERT)
+    os.mkfifo(directory / "model.safetensors.index.json")
+    return directory
+
 
 # Hugging Face directories, which need transformers
 HF_CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
@@ -494,6 +537,22 @@ HF_CASES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "RS301",
         r"modeling_mine\.Mine",
     ),
+    "own code of a part": (code_inside, "RS336", "transformers"),
+    "file for timm": (
+        lambda f: hf_directory(f, {**BERT, "model_args": {"checkpoint_path": "hf/evil.pth"}}),
+        "RS301",
+        r"hf/evil\.pth",
+    ),
+    "backbone of the network": (
+        lambda f: hf_directory(
+            f,
+            {"model_type": "detr", "backbone": "org/name", "use_timm_backbone": False, "backbone_config": None},
+            {"model.safetensors": safetensors(WEIGHT, bytes(16))},
+        ),
+        "RS336",
+        "offline",
+    ),
+    "index is a pipe": (index_pipe, "RS306", "no weights"),
     "kernel": (lambda f: hf_directory(f, {**BERT, "attn_implementation": "org/kernel"}), "RS301", "org/kernel"),
     "index leads out": (
         lambda f: hf_directory(f, BERT, {"model.safetensors.index.json": INDEX}),

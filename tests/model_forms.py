@@ -212,6 +212,16 @@ def alias(folder: Path) -> Form:
     return Form("mine", handwritten.tiny(), {"aliases": {"mine": ARCH}})
 
 
+@form("timm name", "timm", refused="RS379")
+def timm_name(folder: Path) -> Form:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit").eval()
+    images = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    return Form("timm:test_vit", model, {"init_only": True}, images)
+
+
 def bert() -> nn.Module:
     from small import of_transformers
 

@@ -84,6 +84,7 @@ def a_report(depth: int = 12, decay: float = 0.95, spec: str = "model.pt", gradi
             "source": "random",
             "sha256": "ab" * 32,
             "sequences": SEQUENCES,
+            "lengths": [TOKENS, TOKENS],
             "tokens": SEQUENCES * TOKENS,
             "seed": 0,
         },

@@ -34,7 +34,7 @@ LINES = (
 ORDER = [name for line in LINES for name in line.split()]
 FREE = {"__init__", "_version"}
 PUBLIC = {name: module.split(".")[1] for name, module in rankscope._PUBLIC.items()} | {"__version__": "_version"}
-# A report knows how to save and to show itself, a comparison and findings how to save: doors that are opened only when used.
+# A report knows how to save and to show itself, a comparison and findings how to save: doors opened only when used.
 DOORS = {
     (unit, name, "renderers")
     for unit, name in (

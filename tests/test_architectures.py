@@ -13,7 +13,12 @@ pytestmark = [
 ]
 
 
-UNREAD = {"hyper-connections"}  # a sequence has several streams: which rows are its tokens is not defined
+UNREAD = {  # which rows are the tokens of a sequence is not defined, and why
+    "hyper-connections": "several residual streams",
+    "Gemma3nText": "several residual streams",
+    "DeepseekV4": "several residual streams",
+    "PatchTST": "which of its axes counts tokens cannot be told",  # channels are sequences apart from each other
+}
 
 
 def need(name: str) -> None:
@@ -41,7 +46,10 @@ def test_every_row_has_a_number_or_a_reason(name: str) -> None:
     assert all((row.status == "ok") == (row.value is not None) for row in found.report.rows)
     assert all(row.reason for row in found.report.rows if row.status != "ok")
     blocks = [row for row in found.report.rows if row.measure == "mu_bar"]
-    assert not found.stacks or name in UNREAD or {row.status for row in blocks} == {"ok"}
+    if name in UNREAD:
+        assert all(row.status == "undefined" and UNREAD[name] in (row.reason or "") for row in blocks)
+    else:
+        assert not found.stacks or {row.status for row in blocks} == {"ok"}
     assert len(blocks) == len(found.report.layers)
 
 

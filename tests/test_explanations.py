@@ -67,3 +67,25 @@ def test_the_texts_belong_to_what_there_is() -> None:
     assert set(_texts()["at"]) == set(SITES.values())
     assert set(_texts()["of"]) <= set(MEASURES.names())
     assert all(resolve([name]) for name in presets())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_holds_what_a_table_of_it_shows(name: str) -> None:
+    held = dict(explain(name).sections)["holds"]
+    if PRESETS[name] != ("*",):
+        assert held.split(", ") == [request.name for request in resolve([name])]
+        assert presets()[name] == f"{len(resolve([name]))} measures"
+        return
+    apart = [measure.name for measure in MEASURES.values() if not measure.in_full]
+    assert f"; {', '.join(apart)} and heads are had by name alone" in held
+
+
+def test_the_columns_of_a_report_are_explained() -> None:
+    fields = {"verdict", "status", "ceiling", "reference", "floor", "rate", "exponent", "r2"}
+    assert all(explain(name).kind == "field" for name in fields)
+
+
+def test_another_word_is_no_slip() -> None:
+    with pytest.raises(UsageError) as caught:
+        explain("nonsense")
+    assert caught.value.details == ()

@@ -120,3 +120,10 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     reader.join(timeout=5)
     assert read == [b"x"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc on this system")
+def test_a_folder_that_exists_is_not_proposed_to_be_made() -> None:
+    with pytest.raises(UsageError, match="nothing can be made in /proc") as caught:
+        check_writable(Path("/proc/x.json"))
+    assert "mkdir" not in str(caught.value)

@@ -271,11 +271,13 @@ def test_vectors_are_left_out_of_tables():
     assert "RS513" in {note.code for note in report.notes}
 
 
-def test_vectors_alone_are_a_measurement(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("default::rankscope.errors.DegradedWarning")
+def test_vectors_alone_are_a_measurement(tmp_path, monkeypatch, capsys):
     (tmp_path / "uniform.py").write_text(UNIFORM)
     monkeypatch.chdir(tmp_path)
     line = ["probe", "uniform.py:Net", "--random", "ids=2x16:int64:0..49", "--measures", "pooled:singular_values"]
     assert main([*line, "-o", "r.json", "-o", "r.csv", "-o", "r.md"]) == 0
+    assert "warning: the csv holds no row: what was measured, singular_values, is" in capsys.readouterr().err
     report = Report.from_json((tmp_path / "r.json").read_text())
     assert report.rows == ()
     assert [len(vector.samples[0]) for vector in report.spectra] == [16, 16, 16]

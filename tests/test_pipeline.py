@@ -162,6 +162,23 @@ def test_a_non_finite_value_is_undefined_with_the_reason(value):
     assert verdict(report) == "undefined"
 
 
+def test_one_number_of_several_sequences_counts_them():
+    report = rankscope.probe(Masked(), ids(3, 9), measures=["pooled:effective_rank", "grad_norm", "grad_rank"])
+    found = {(row.measure, row.scope, row.sequences) for row in report.rows}
+    assert found == {("effective_rank", "pooled", 3), ("grad_norm", "batch", 3), ("grad_rank", "batch", 3)}
+
+
+def test_short_sequences_of_a_second_stack_are_counted_too():
+    model = nn.Transformer(16, 4, 2, 2, 32, batch_first=True)
+    padded = torch.arange(6) >= torch.tensor([6, 2, 6]).unsqueeze(1)
+    inputs = ((torch.randn(3, 9, 16), torch.randn(3, 6, 16)), {"tgt_key_padding_mask": padded})
+    report = rankscope.probe(model, inputs, measures="mu_bar")
+    (note,) = (note for note in report.notes if note.code == "RS533")
+    assert note.text == "decoder.layers.*: 1 of 3 sequences have fewer than 4 tokens and are left out"
+    assert {(row.stack, row.sequences) for row in report.rows} == {("encoder.layers.*", 3), ("decoder.layers.*", 2)}
+    assert report.inputs["tokens"] == 27
+
+
 def test_short_sequences_are_left_out_and_counted():
     mask = torch.tensor([[1] * 9, [1, 1, 0, 0, 0, 0, 0, 0, 0]])
     report = rankscope.probe(Masked(), {"input_ids": ids(), "attention_mask": mask}, measures="forward")
@@ -313,7 +330,7 @@ def test_the_loss_may_be_the_users_own(tmp_path, monkeypatch):
     assert values(found, "grad_norm") == values(named, "grad_norm")
     with pytest.raises(UsageError, match="unknown loss"):
         rankscope.probe(attention_only(), ids(), loss="cubic")
-    with pytest.raises(UsageError, match="RS331"):
+    with pytest.raises(UsageError, match=r"has no missing \[RS114\]"):
         rankscope.probe(attention_only(), ids(), loss="my_loss.py:missing")
     with pytest.raises(UsageError, match="RS114"):
         rankscope.probe(attention_only(), ids(), loss="no_loss.py:missing")
@@ -381,3 +398,11 @@ def test_python_takes_what_a_flag_takes(tmp_path):
     )
     with pytest.raises(UsageError, match="unknown way to spectra"):
         rankscope.probe(model, ids(), spectra="fast")
+
+
+@pytest.mark.parametrize("option", [{"device": "cuda:99"}, {"loss": "foo"}, {"random": "foo"}, {"dtype": "int"}])
+def test_a_slip_is_told_before_the_users_code_runs(option, tmp_path, monkeypatch):
+    (tmp_path / "net_that_tells.py").write_text("raise RuntimeError('it ran')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        rankscope.probe("net_that_tells.py:Net", **option)

@@ -80,7 +80,32 @@ def test_pooled_is_one_matrix_of_all_real_tokens():
     expected = [erank(real), erank(real - real.mean(0)), erank(unit)]
     got = [found[name.removeprefix("pooled:"), "pooled"] for name in names]
     np.testing.assert_allclose([row.value for row in got], expected, rtol=1e-6)
-    assert {(row.tokens, row.min, row.samples) for row in got} == {(17, None, ())}
+    assert {(row.sequences, row.tokens, row.min, row.samples) for row in got} == {(3, 17, None, ())}
+
+
+def test_a_pool_of_too_few_tokens_or_of_zeros_says_so():
+    names = ["pooled:effective_rank", "pooled:effective_rank_unit"]
+    zeros, few = rows(names, torch.zeros(2, 8, 5)), rows(names, torch.ones(3, 1, 5))
+    assert zeros["effective_rank", "pooled"].reason == "every value is zero (centred: all tokens are equal)"
+    assert zeros["effective_rank_unit", "pooled"].reason == "fewer than 4 non-zero tokens"
+    assert few["effective_rank", "pooled"].reason == "fewer than 4 tokens"
+    assert {row.status for found in (zeros, few) for row in found.values()} == {"undefined"}
+
+
+def test_a_pool_that_cannot_be_solved_costs_its_own_rows():
+    tokens = torch.randn(2, 8, 5, dtype=torch.float64) * 1e200  # its squares are not finite
+    found = rows(["mu_bar", "pooled:effective_rank", "pooled:effective_rank_unit"], tokens)
+    assert found["effective_rank", "pooled"].status == "error"
+    assert {found["mu_bar", "sequence"].status, found["effective_rank_unit", "pooled"].status} == {"ok"}
+
+
+def test_a_sequence_without_real_tokens_is_left_out():
+    tokens = torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(4))
+    keep = torch.arange(8).expand(3, 8) < torch.tensor([8, 0, 6]).unsqueeze(1)
+    names = ["mu_bar", "mu_bar_unit", "effective_rank", "pooled:effective_rank"]
+    found, others = rows(names, tokens, keep), rows(names, tokens[[0, 2]], keep[[0, 2]])
+    assert {row.status for row in found.values()} == {"ok"}
+    assert {key: row.value for key, row in found.items()} == {key: row.value for key, row in others.items()}
 
 
 def test_zero_rows_are_left_out_of_the_unit_form():
@@ -129,6 +154,19 @@ def test_three_non_zero_rows_are_too_few_for_the_unit_form():
     tokens[0, :3] = torch.randn(3, 8)
     assert status(tokens)["mu_bar"][0] == "ok"
     assert status(tokens)["mu_bar_unit"][:2] == ("undefined", "fewer than 4 non-zero tokens")
+
+
+def test_a_sequence_of_zeros_is_not_left_out_of_the_verdict():
+    tokens = torch.randn(3, 16, 8, generator=torch.Generator().manual_seed(5))
+    tokens[1] = 0
+    assert status(tokens)["mu_bar_unit"][:2] == ("undefined", "fewer than 4 non-zero tokens in 1 of 3 sequences")
+
+
+def test_tokens_so_small_that_their_squares_vanish_are_not_zero():
+    tokens = torch.randn(2, 16, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    small, usual = (rows(["mu_bar_unit", "effective_rank_unit"], y) for y in (1e-200 * tokens, tokens))
+    for key, row in usual.items():
+        assert small[key].value == pytest.approx(row.value, rel=1e-12)
 
 
 def test_equal_tokens_and_equal_up_to_a_thousandth():

@@ -165,6 +165,11 @@ def test_headings_are_narrow() -> None:
     assert Column("mu_bar_unit", "mu_bar_unit", ()).heading == "mu_bar\nunit"
 
 
+def test_a_curve_of_extreme_numbers_is_drawn() -> None:
+    assert sparkline([3e295, -1.7e308, 1.7e308]) == "▅▁█"
+    assert sparkline([5e-324, 0.0]) == "█▁"
+
+
 def test_an_undefined_end_of_a_curve_is_shown_as_such() -> None:
     rows = [block_row("mu_bar", 0, 0.9), block_row("mu_bar", 1, None, status="undefined", reason="non-finite values")]
     found = ends(columns(*rows)["mu_bar"])
@@ -174,8 +179,13 @@ def test_an_undefined_end_of_a_curve_is_shown_as_such() -> None:
 def test_ends_tell_the_range_over_several_sequences_only() -> None:
     row = block_row("mu_bar", 1, 0.5, min=0.4, max=0.6, reference=0.99)
     found = ends(columns(row)["mu_bar"])
-    assert (found.first, found.low, found.high, found.gaussian) == ("0.500", "0.400", "0.600", "0.990")
+    assert (found.first, found.low, found.high, found.reference) == ("0.500", "0.400", "0.600", "0.990")
     assert ends(columns(replace(row, sequences=1))["mu_bar"]).low == ""
+
+
+def test_the_reference_of_an_entropy_is_shown_too() -> None:
+    row = replace(block_row("attention_entropy", 1, 4.1, reference=4.43865), site="attention")
+    assert ends(columns(row)["attention_entropy"]).reference == "4.439"
 
 
 def test_a_report_with_many_heads_is_pivoted_at_once() -> None:

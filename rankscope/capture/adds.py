@@ -34,7 +34,7 @@ def adds(trace: Trace, blocks: Mapping[Call, Layer]) -> tuple[Add, ...]:
     for site, (status, _) in found.items():
         if status == "residual" and (layer := layers[site]):
             stacks.setdefault(layer.stack, []).append(site)
-    norms = {stack: norm(sites) for stack, sites in stacks.items()}
+    norms = {stack: norm(sites) if _normalises(trace, blocks, stack) else None for stack, sites in stacks.items()}
     return tuple(
         Add(
             layer=(layer := layers[site]),
@@ -51,10 +51,17 @@ def adds(trace: Trace, blocks: Mapping[Call, Layer]) -> tuple[Add, ...]:
     )
 
 
+def _normalises(trace: Trace, blocks: Mapping[Call, Layer], stack: str) -> bool:
+    """Whether any norm ran from the first block of a stack to its last."""
+    calls = [call for call, layer in blocks.items() if layer.stack == stack]
+    return any(calls[0].number < time <= calls[-1].last for time in trace.norms)
+
+
 def norm(sites: Sequence[Site]) -> Norm:
     """Where a stack normalises: on its skips (post), at the end of its branches (sandwich), else before them (pre).
 
-    The majority decides, without the first add: embeddings may be normed, or not.
+    The majority decides among the adds whose skip carries an earlier add: where a stream begins, at embeddings or after
+    a block without a skip, it may be normed, or not.
 
     Args:
         sites: the residual adds of a stack, in order.
@@ -62,8 +69,8 @@ def norm(sites: Sequence[Site]) -> Norm:
     Returns:
         One of the three.
     """
+    later = [site for site in sites if site.carried]
     kinds: list[Norm] = [
-        "post" if skip else "sandwich" if branch else "pre" for skip, branch in (s.norms for s in sites)
+        "post" if skip else "sandwich" if branch else "pre" for skip, branch in (s.norms for s in later or sites)
     ]
-    kinds = kinds[1:] or kinds
     return max(kinds, key=kinds.count)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rankscope.records import Layer
 
 NO_ATTENTION = "no attention call was seen in this block"
-WINDOWS = "its attention runs over windows, chunks or pooled tokens, which are not those of the block"
+NONE_BEFORE = "no attention call was seen before this block"  # where a block is what follows its branch
+WINDOWS = "its attention runs over windows, chunks, channels or pooled tokens: not those of the block"
 CROSS = "its attention is cross-attention only"
 SHARED = "its keys and values are those of an earlier layer"
 UNTOLD = "its values are mixed with those of earlier layers in a way in which its own cannot be told"
@@ -71,6 +72,7 @@ class _Finder:
         self.trace, self.blocks, self.found = trace, blocks, Attention()
         # else each block is a residual module that follows its attention
         self.nested = chosen or any(site.call.inside(blocks) for site in trace.attention)
+        self.none = NO_ATTENTION if self.nested or not trace.attention else NONE_BEFORE
         self.sites: dict[Call | None, list[Attending]] = {}
         for site in trace.attention:
             self.sites.setdefault(self._block(site), []).append(site)
@@ -91,7 +93,7 @@ class _Finder:
         if own[1:]:
             why = f"{len(own)} attention calls in one block"
         else:
-            why = WINDOWS if own else CROSS if cross else NO_ATTENTION
+            why = WINDOWS if own else CROSS if cross else self.none
         one = own[0] if len(own) == 1 and axes_fit(own[0].shape, block.shape, own[0].equation) else None
         if one:
             self.found.attention[one.steps, one.hit] = AttentionPlace(layer, "self", _how(one))
@@ -100,7 +102,7 @@ class _Finder:
         kind = kinds[own[0]] if len(own) == 1 else "self"
         untold = SHARED if kind == "shared" else UNTOLD if kind == "mixed" and own[0].own is None else None
         if untold or not self._values(block, one, mixed=kind == "mixed"):
-            hidden = fused(self.trace, block) if why == NO_ATTENTION else ""
+            hidden = fused(self.trace, block) if why == self.none else ""
             self.found.no_values[layer.stack, layer.index] = untold or why + hidden
 
     def _kind(self, block: Call, site: Attending) -> Kind:

@@ -36,7 +36,7 @@ def stacks(trace: Trace) -> dict[str, Group]:
         trace: a finished trace.
 
     Returns:
-        Name pattern, such as ``"encoder.layers.*"``, to the calls of its blocks in the order of their running.
+        Name pattern, such as ``"encoder.layers.*"``, to the calls of its blocks; both in the order of their running.
     """
     found = {
         pattern: group for pattern, calls in _named_alike(trace.calls).items() if (group := _chain(calls, trace.sums))
@@ -50,7 +50,7 @@ def stacks(trace: Trace) -> dict[str, Group]:
             chosen[chosen.index(around)] = pattern
     with_adds = [p for p in chosen if held(found[p], trace.sums)]
     kept = [p for p in chosen if p in with_adds or all(_apart(found[p], found[q]) for q in with_adds)]
-    return {pattern: found[pattern] for pattern in kept}
+    return {pattern: found[pattern] for pattern in sorted(kept, key=lambda name: found[name][0].number)}
 
 
 def held(group: Sequence[Call], sums: Sequence[Site]) -> set[Site]:
@@ -119,8 +119,10 @@ def _chain(calls: Group, sums: Sequence[Site]) -> Group | None:
     kinds = Counter(type(call.module) for call in calls)
     adds = [site for site in held(calls, sums) if _numbered(calls[0]) or site.kind == "identity"]
     holders = {type(call.module) for site in adds if (call := site.call.inside(calls))}
-    if not holders and not _numbered(calls[0]):
+    if not holders and not (_numbered(calls[0]) and len({call.module for call in calls}) > 1):
         return None  # an activation or a norm that is called often, or the cell of a loop over tokens
+    if not holders and not any(call.exit >> call.born for call in calls):
+        return None  # norms or activations in a list: they mix nothing
     keep = holders or {kind for kind, count in kinds.items() if count > 1}
     group = [c for c in calls if type(c.module) in keep and not (c.parent and c.parent.inside(calls))]
     links = sum(bool(after.entry & before.exit) for before, after in itertools.pairwise(group))

@@ -44,6 +44,7 @@ SUMS: dict[str, tuple[int, ...]] = {  # name of a sum -> positions of its branch
 }
 SCALES = {"mul", "__mul__", "__rmul__", "mul_", "__imul__", "multiply"}  # a scaling, where it is constant over features
 NORMS = re.compile(r"(layer|rms|group|batch|instance)_norm|normalize|(linalg_)?(vector_)?norm|r?sqrt|std")
+POWERS = {"pow", "pow_", "__pow__", "float_power"}
 SCORES = {"matmul", "__matmul__", "bmm", "einsum", "baddbmm"}  # scores = queries @ keys
 WHOLE_ATTENTION = {"scaled_dot_product_attention": 2, "flex_attention": 2}  # name -> position of the values
 PRODUCTS = {"matmul": 1, "__matmul__": 1, "bmm": 1, "einsum": 2}  # softmax(scores) @ values

@@ -222,6 +222,8 @@ def _three(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
             return tensor.transpose(0, 1)
         channels, features = _widths(module)
         return tensor.transpose(1, 2) if second in channels and last not in features else tensor
+    if second == where.tokens and first % where.batch == 0:
+        raise _several(tensor, where)
     if second == where.batch:
         return tensor.transpose(0, 1)
     windows = where.tokens is None or first * second == where.batch * where.tokens
@@ -232,17 +234,39 @@ def _three(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
     )
 
 
+def _several(tensor: Tensor, where: Axes) -> Unmeasurable:
+    """Hyper-connections: a sequence has several residual streams, of which none is the one to measure."""
+    of = f"{where.batch} sequences of {where.tokens} tokens"
+    return Unmeasurable(f"several residual streams: its output has shape {tuple(tensor.shape)} for {of}")
+
+
 def _grid(tensor: Tensor, module: nn.Module, where: Axes) -> Tensor:
     """Images and longer: positions are the tokens; the channels come second unless the evidence says last."""
+    if tensor.shape[1:3] == (where.batch, where.tokens):
+        raise _several(tensor, where)
     if tensor.shape[0] != where.batch:
         raise Unmeasurable(
             f"its output has shape {tuple(tensor.shape)}: the first axis does not count the {where.batch} sequences"
         )
     channels, features = _widths(module)
+    if where.layout not in {"bchw", "bhwc"} and where.tokens is not None and tensor.shape[1] not in channels:
+        _refuse_apart(tensor, where)
     last = tensor.shape[1] not in channels and tensor.shape[-1] in features
     if where.layout == "bhwc" or (where.layout != "bchw" and last):
         return tensor.flatten(1, -2)
     return tensor.flatten(2).transpose(1, 2)
+
+
+def _refuse_apart(tensor: Tensor, where: Axes) -> None:
+    """Refuse positions on several axes where the inputs are sequences, unless together they are all their tokens."""
+    sizes = tensor.shape[1:-1]
+    if sizes[0] == where.tokens and sizes.numel() > sizes[0]:
+        raise _several(tensor, where)
+    if where.tokens not in {sizes.numel(), tensor.shape[2:].numel()} and sizes.numel() > max(sizes):
+        raise Unmeasurable(
+            f"its output has shape {tuple(tensor.shape)}: which of its axes counts tokens cannot be told; "
+            "--layout bhwc takes every position as one"
+        )
 
 
 def _declares_tokens_first(module: nn.Module) -> bool:

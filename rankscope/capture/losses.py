@@ -12,7 +12,8 @@ from rankscope.capture.flow import tensors
 from rankscope.capture.layout import arguments
 from rankscope.errors import UsageError
 from rankscope.inputs.arguments import TARGETS
-from rankscope.user_code import told
+from rankscope.registry import unknown_name
+from rankscope.user_code import locate, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,36 @@ if TYPE_CHECKING:
 
 
 LOSSES = ("auto", "lm", "ce", "mse", "cotangent")
+
+
+def check_loss(given: str | Callable[[Any, Batch], Tensor]) -> None:
+    """Refuse a name that no loss has; the user's own code is not read yet.
+
+    Args:
+        given: a name, ``package.module:function``, or a function.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if not callable(given) and given not in LOSSES and ":" not in given:
+        error = unknown_name("loss", given, [*LOSSES, "package.module:function"])
+        raise error
+
+
+def loss_named(given: str | Callable[[Any, Batch], Tensor]) -> str | Callable[[Any, Batch], Tensor]:
+    """The loss by its name, or the user's own function, which is imported.
+
+    Args:
+        given: a name, ``package.module:function``, or a function.
+
+    Returns:
+        One of `LOSSES`, or a function of (output, batch).
+    """
+    check_loss(given)
+    if callable(given) or given in LOSSES:
+        return given
+    found: Callable[[Any, Batch], Tensor] = locate(given, UsageError, "RS114")
+    return found
 
 
 def loss_of(

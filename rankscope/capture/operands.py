@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from rankscope.capture.flow import PRODUCTS, WHOLE_ATTENTION, Flow
+from rankscope.capture.flow import NORMS, POWERS, PRODUCTS, WHOLE_ATTENTION, Flow
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,21 @@ def has_parameter(args: tuple[Any, ...]) -> bool:
         Whether one is.
     """
     return any(isinstance(value, nn.Parameter) for value in args)
+
+
+def normalises(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a function is a norm, or the part of one written out that gives it away, such as a root or ``pow(-0.5)``.
+
+    Args:
+        name: the name of the function.
+        args: the positional arguments of the call.
+
+    Returns:
+        Whether it is.
+    """
+    if NORMS.fullmatch(name) is not None:
+        return True
+    return name in POWERS and isinstance(args[-1], int | float) and args[-1] < 0
 
 
 def scaled(args: tuple[Any, ...], operands: Operands) -> int | None:

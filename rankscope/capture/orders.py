@@ -75,13 +75,22 @@ def axes_fit(values: tuple[int, ...], block: tuple[int, ...], equation: str | No
     Example:
         >>> axes_fit((2, 4, 16, 8), (2, 16, 32)), axes_fit((8, 4, 4, 8), (2, 16, 32))
         (True, False)
+        >>> axes_fit((2, 4, 16, 8), (2, 4, 4, 32)), axes_fit((8, 4, 4, 8), (2, 4, 4, 32))
+        (True, False)
     """
     order = value_order(equation)
     shape = tuple(values[axis] for axis in order) if order else values
-    if len(shape) not in {3, 4} or len(block) != 3:
+    if len(shape) not in {3, 4} or len(block) < 3:
         return len(shape) in {3, 4}
-    lead = shape[:-2]
-    for batch, tokens in {(block[0], block[1]), (block[1], block[0])}:
-        if shape[-2] == tokens and (lead[0] == batch or (len(lead) == 1 and math.prod(lead) % batch == 0)):
-            return True
-    return False
+    lead, count = shape[:-2], block[0]
+    if len(block) == 3:
+        readings = {(count, block[1]), (block[1], count)}
+    else:  # positions before or after the features, or several residual streams beside the tokens
+        readings = {(count, math.prod(block[1:-1])), (count, math.prod(block[2:])), (count, block[1])}
+        readings |= {(block[1], block[2])}
+    if len(lead) == 2 and shape[-2] == block[1] and count % lead[0] == 0:
+        return True  # also several residual streams among the sequences
+    return any(
+        shape[-2] == tokens and (lead[0] == batch or (len(lead) == 1 and lead[0] % batch == 0))
+        for batch, tokens in readings
+    )

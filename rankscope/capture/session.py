@@ -14,6 +14,7 @@ from rankscope.capture.reading import Read
 from rankscope.capture.watch import hooked, recounted
 from rankscope.errors import CaptureError
 from rankscope.inputs.arguments import TARGETS
+from rankscope.inputs.inferred import flags_that_run
 from rankscope.inputs.unchanged import unchanged
 
 if TYPE_CHECKING:
@@ -99,12 +100,13 @@ def forward(
     return output
 
 
-def call(model: nn.Module, batch: Batch) -> Any:
+def call(model: nn.Module, batch: Batch, *, suggest: bool = False) -> Any:
     """Call a model, and say in the user's terms what went wrong if it raises.
 
     Args:
         model: the model.
         batch: the arguments.
+        suggest: look for inputs that it runs on if it raises, which takes some forwards.
 
     Returns:
         What the model returned.
@@ -116,15 +118,29 @@ def call(model: nn.Module, batch: Batch) -> Any:
         return model(*batch.args, **_taken(model, batch.kwargs))
     except Exception as error:
         shown = str(error).strip().split("\n")[0][:300]
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in shown:
+            full = _out_of_memory(model, batch, shown)
+            raise full from error
+        known = flags_that_run(model) if suggest else None
         raise CaptureError(
             "RS401",
             f"the forward pass of {type(model).__name__} failed: {type(error).__name__}: {shown}",
             details=[("inputs", describe(batch)), ("raised in", _raised_in(error))],
             remedies=[
-                ("Give inputs that fit", "--input FILE, --random 'x=8x128x64' or --inputs module:function"),
+                *([("The model was seen to run on", known)] if known else []),
+                ("Give inputs that fit", "--input FILE, --random SPEC or --inputs module:function"),
                 ("See the traceback", "--debug"),
             ],
         ) from error
+
+
+def _out_of_memory(model: nn.Module, batch: Batch, shown: str) -> CaptureError:
+    return CaptureError(
+        "RS901",
+        f"the forward pass of {type(model).__name__} ran out of memory",
+        details=[("inputs", describe(batch)), ("raised", shown)],
+        remedies=[("Give fewer or shorter sequences", "--batch-size 1, --max-tokens N, or a smaller --random")],
+    )
 
 
 def _taken(model: nn.Module, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from rankscope.capture.flow import (
     CREATES,
     INPLACE,
     MIXING,
-    NORMS,
     OPENED,
     RESIZES,
     SCALES,
@@ -39,7 +38,7 @@ from rankscope.capture.flow import (
     tensors,
     union,
 )
-from rankscope.capture.operands import attends, has_parameter, repeated, scaled
+from rankscope.capture.operands import attends, has_parameter, normalises, repeated, scaled
 from rankscope.capture.session import call
 from rankscope.capture.skips import candidate
 from rankscope.capture.wrappers import named_modules
@@ -55,7 +54,8 @@ if TYPE_CHECKING:
 class Trace(TorchFunctionMode):
     """The function mode that keeps the books; `calls`, `sums` and `attention` are what it found.
 
-    `kernels` are the operators outside torch's own that ran, and in which call.
+    `kernels` are the operators outside torch's own that ran, and in which call; `norms` says for each norm that ran how
+    many calls had begun.
 
     `declared` is the shape that reached the first module with a `batch_first` attribute, and that attribute.
     """
@@ -65,6 +65,7 @@ class Trace(TorchFunctionMode):
     sums: list[Site] = field(default_factory=list)
     attention: list[Attending] = field(default_factory=list)
     kernels: list[tuple[Call, str]] = field(default_factory=list)
+    norms: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -119,6 +120,10 @@ class Trace(TorchFunctionMode):
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of every module."""
+        with torch._C.DisableTorchFunction():  # what the hooks themselves ask of tensors is none of the model's
+            self._enter(module, args, kwargs)
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         read = [self.flow(tensor) for tensor in tensors((args, kwargs))]
         if self.declared is None and hasattr(module, "batch_first"):
             shape = next((tensor.shape for tensor in tensors((args, kwargs)) if tensor.ndim == 3), None)
@@ -135,6 +140,10 @@ class Trace(TorchFunctionMode):
     def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Forward hook of every module."""
         del module, args, kwargs
+        with torch._C.DisableTorchFunction():
+            self._leave(output)
+
+    def _leave(self, output: Any) -> None:
         call = self._stack.pop()
         call.last = len(self.calls)
         flow = next((self.flow(tensor) for tensor in tensors(output)), Flow())
@@ -160,6 +169,7 @@ class Trace(TorchFunctionMode):
         results = list(tensors(args[0] if name == "__setitem__" else output))
         if results:
             found.learned = all(f.learned for _, f in operands) if operands else has_parameter(args)
+            found.normed = normalises(name, args)
             self._propagate(func, name, operands, results, found)
         return output
 
@@ -235,7 +245,9 @@ class Trace(TorchFunctionMode):
                 new.once, new.twice = new.every, new.twice | new.once
         elif "softmax" in name:
             new.weights, new.scores = new.scores, 0
-        new.normed = NORMS.fullmatch(name) is not None or (new.normed and not summing)
+        if found.normed and results[0].numel() > 1:
+            self.norms.append(len(self.calls))
+        new.normed = found.normed or (new.normed and not summing)
         if not new.near:
             new.near = self._origin(union(flow.near for _, flow in operands))
             new.every |= new.near
@@ -244,10 +256,15 @@ class Trace(TorchFunctionMode):
         new.sums |= found.sums
         for result in results:
             self._flows[result] = replace(new)
-        if INPLACE.fullmatch(name) and (storage := results[0].untyped_storage()._cdata):
-            for other, flow in self._flows.items():  # a write through a view reaches its base and the other views
-                if other is not results[0] and other.untyped_storage()._cdata == storage:
-                    flow.add(new)
+        if INPLACE.fullmatch(name):
+            self._written(results[0], new)
+
+    def _written(self, result: Tensor, new: Flow) -> None:
+        """A write through a view reaches its base and the other views."""
+        storage = result.untyped_storage()._cdata
+        for other, flow in self._flows.items() if storage else ():
+            if other is not result and other.untyped_storage()._cdata == storage:
+                flow.add(new)
 
 
 def trace(model: nn.Module, batch: Batch) -> Trace:

@@ -93,7 +93,10 @@ def _usage(error: click.ClickException) -> UsageError:
     """What click found wrong, in the form of every other error."""
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "rankscope"
     lines = error.format_message().rstrip(".").splitlines() or ["the command line cannot be read"]
-    return UsageError("RS102", " ".join(lines), remedies=[("All options", f"{path} --help")])
+    remedies = [("All options", f"{path} --help")]
+    if lines[0].startswith("Got unexpected extra argument") and path.endswith(("probe", "inspect")):
+        remedies.insert(0, ("One MODEL is taken, so", f'for model in *.pt; do {path} "$model"; done'))
+    return UsageError("RS102", " ".join(lines), remedies=remedies)
 
 
 def _bug(error: Exception, argv: list[str]) -> RankscopeError:

@@ -38,12 +38,13 @@ def measured(
     with working(terminal) as progress:
         from rankscope.inputs import InputOptions, gather
         from rankscope.measures import resolve
-        from rankscope.pipeline import MeasureOptions, measure
+        from rankscope.pipeline import MeasureOptions, check_options, measure
         from rankscope.sources import LoadOptions, open_model
 
         wanted = InputOptions(**flags["Inputs"])
         options = MeasureOptions(**{**flags["Measuring"], **measuring})
-        resolve(options.measures)  # a misspelt measure is told before a large model is read
+        resolve(options.measures)
+        check_options(options, wanted)  # a slip is told before a large model is read
         progress("opening the model", 0, None)
         source = open_model(model, LoadOptions(**flags["Model"], **seed, aliases=aliases))
         terminal.notes(source.notes)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)  # who opens it tells an unreadable file as it tells a missing one
 _COUNT = click.IntRange(min=1)
+_COUNT.name = "whole number"
 
 
 def _section(name: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[_F], _F]:

@@ -68,8 +68,9 @@ class Terminal:
             unicode=_speaks_unicode(sys.stdout),
             wide=wide,
             every=self.verbose,
-            # On one screen a note is read once; in a file or a pipe the report stands for itself.
-            announced=frozenset(self.announced if sys.stdout.isatty() and sys.stderr.isatty() else ()),
+            # In one place a note is read once; where only the result goes, the report stands for itself.
+            announced=frozenset(self.announced if _one_place(sys.stdout, sys.stderr) else ()),
+            notes=not self.quiet,
         )
 
     def result(self, text: str) -> None:
@@ -137,6 +138,14 @@ class Terminal:
             if not self.debug:
                 warnings.showwarning = show
             yield
+
+
+def _one_place(here: TextIO, there: TextIO) -> bool:
+    """Whether two streams lead to the same screen, file or pipe."""
+    try:
+        return os.path.samestat(os.fstat(here.fileno()), os.fstat(there.fileno()))
+    except (OSError, ValueError):  # a stream that is no file of the system
+        return False
 
 
 def _speaks_unicode(stream: TextIO) -> bool:

@@ -42,7 +42,7 @@ def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     form, wide = ctx.params["form"], ctx.params["wide"]
     outputs = [Path.cwd() / path for path in ctx.params["outputs"]]  # a model's code may change the directory
     screen = screen_for(form, outputs)
-    check(outputs, form)
+    check(ctx.params["outputs"], form)
     aliases = _options.read_config(ctx).models
     report = measured(ctx, terminal, model, aliases)
     text = screen.text(report, terminal.style(wide))

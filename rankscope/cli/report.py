@@ -25,7 +25,9 @@ and parquet their rows follow each other, each with its model and the time its r
 
 
 @click.command("report", cls=Command, group="look", help=_HELP, short_help="Render saved reports again.")
-@click.argument("reports", metavar="REPORT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "reports", metavar="REPORT...", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False)
+)
 @_options.output
 @click.pass_context
 def command(ctx: click.Context, /, reports: tuple[Path, ...], **_: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rankscope.errors import LoadError
 from rankscope.formats._description import Description, listed, many
+from rankscope.formats._flat_files import safetensors
 from rankscope.formats._kinds import Kind
 from rankscope.formats._pickles import read
 from rankscope.formats._refusals import AGAIN, refusal
@@ -23,6 +24,7 @@ _PICKLE = 2**23
 # In the order in which transformers looks for them.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _LOOKED_AT = 16
+_READERS = {Kind.TORCH_ZIP: torch_zip, Kind.TORCH_LEGACY: torch_legacy, Kind.SAFETENSORS: safetensors}
 _READABLE = ({Kind.TORCH_ZIP, Kind.TORCH_LEGACY}, {Kind.SAFETENSORS})
 _NO_WEIGHTS = {
     "tf_model.h5": "TensorFlow",
@@ -80,7 +82,7 @@ def _config_facts(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _weights(path: Path, base: Description) -> tuple[Description, LoadError | None]:
     """The facts on the weights of a directory, and what is wrong with them."""
-    chosen = next((name for name in WEIGHTS if (path / name).exists()), None)
+    chosen = next((name for name in WEIGHTS if (path / name).is_file()), None)
     if chosen is None:
         other = [f"{name} ({what})" for name, what in _NO_WEIGHTS.items() if (path / name).exists()]
         other += [entry.name for entry in path.glob("*.gguf") if entry.name not in _NO_WEIGHTS][:3]
@@ -113,10 +115,7 @@ def _files(path: Path, base: Description, names: list[str]) -> tuple[Description
         kind = format_of(file)
         if kind not in _READABLE[file.suffix == ".safetensors"]:
             return base, refusal(file, str(file), kind) or _refused(path, "RS313", f"{name} is a {kind}", AGAIN)
-        if kind is Kind.SAFETENSORS:
-            continue
-        reader = torch_zip if kind is Kind.TORCH_ZIP else torch_legacy
-        found = reader(file, Description(kind, file.stat().st_size))
+        found = _READERS[kind](file, Description(kind, file.stat().st_size))
         if found.problem and found.code:
             base = dataclasses.replace(base, imports=(*base.imports, *found.imports))
             return base, LoadError(found.code, f"{file} was not loaded: {found.problem}", remedies=found.remedies)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
-import math
 import re
 import struct
 import zipfile
@@ -13,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import LoadError
+from rankscope.formats._bounded import count
 from rankscope.formats._description import Description, listed, many
 from rankscope.formats._messages import producer
 from rankscope.formats._refusals import AGAIN
@@ -68,7 +68,7 @@ def safetensors(path: Path, base: Description) -> Description:
 def _tensors(header: dict[str, Any]) -> tuple[list[tuple[str, str]], int]:
     """Facts on the tensors of a header, and where the last one ends."""
     sorts = Counter(str(entry["dtype"]) for entry in header.values())
-    numbers = sum(math.prod(entry["shape"]) for entry in header.values())
+    numbers = sum(count(entry["shape"]) for entry in header.values())
     end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     _check_layout(header)
     facts = [
@@ -85,7 +85,7 @@ def _check_layout(header: dict[str, Any]) -> None:
         start, end = entry["data_offsets"]
         bits = re.search(r"\d+", entry["dtype"])
         width = 8 if entry["dtype"] == "BOOL" else int(bits[0]) if bits else 0
-        if start != at or (width and end - start != math.prod(entry["shape"]) * width // 8):
+        if start != at or (width and end - start != count(entry["shape"]) * width // 8):
             raise ValueError(f"the place of {display_name(name)} does not fit")
         at = end
 

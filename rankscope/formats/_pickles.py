@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 import pickletools
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
+
+from rankscope.formats._bounded import count, spelled
 
 # pickletools reads some 600 instructions a millisecond; a tensor of a state dict takes about 25.
 _STEPS = 100_000
@@ -22,10 +23,6 @@ _MAPPINGS = {"collections.OrderedDict", "collections.defaultdict", "collections.
 _HOOKS = re.compile(r"_(state_dict_|load_state_dict_)?(\w+_)?(pre_|post_)?hooks")
 # Set on a module itself, these take the place of its class's own; torch.save leaves the second out.
 _REPLACED = {"forward", "__call__", "_compiled_call_impl"}
-# Names of a pickle of protocol 2 or older as they stand in its bytes: how the rest of a long one is looked at.
-_SPELLED = re.compile(rb"c([A-Za-z_][\w.]*)\n([A-Za-z_][\w.]*)\n")
-# Names that are looked for in the rest of a long or broken pickle.
-_SEARCHED = 20_000
 _MARK = object()
 
 
@@ -94,8 +91,8 @@ def read(data: bytes, steps: int = _STEPS) -> Pickle:
     found.length = stream.tell()
     found.root = machine.stack[0] if machine.stack else None
     if found.cut or found.broken:
-        for match in itertools.islice(_SPELLED.finditer(data), _SEARCHED):
-            found.names.setdefault(b".".join(match.groups()).decode("ascii"))
+        for name in spelled(data):
+            found.names.setdefault(name)
     return found
 
 
@@ -153,8 +150,8 @@ class _Machine:
         """Count a tensor by what `torch._utils._rebuild_tensor_v2` takes: the storage, the offset, the shape."""
         self.found.tensors += 1
         storage, shape = (*arguments, None, None, None)[:3:2]
-        if isinstance(shape, tuple) and all(isinstance(n, int) and n >= 0 for n in shape):
-            self.found.numbers += math.prod(shape)
+        if isinstance(shape, tuple):
+            self.found.numbers += count(shape)
         kinds = [part.dotted for part in storage if isinstance(part, Name)] if isinstance(storage, tuple) else []
         for kind in kinds:
             self.found.sorts.setdefault(kind.rpartition(".")[2].removesuffix("Storage").lower())

@@ -24,6 +24,13 @@ _TORCH_ONLY = ("Give the PyTorch model it was made from", "rankscope probe yourm
 _WORDS = re.compile(r"\b(FILE|DIR|PARENT)\b")
 # The suffixes that a file of a model has, the safest first; only the words of an error depend on them.
 _MODELS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pt2", ".gguf", ".h5", ".onnx")
+_UNPACK = {
+    b"\x1f\x8b": ("gunzip", ".gz"),
+    b"\xfd7zXZ\x00": ("unxz", ".xz"),
+    b"BZh": ("bunzip2", ".bz2"),
+    b"\x28\xb5\x2f\xfd": ("unzstd", ".zst"),
+    b"7z\xbc\xaf\x27\x1c": ("7z x", ".7z"),
+}
 # A directory of checkpoints can be long; more than this is not looked at.
 _SEARCHED = 2000
 
@@ -67,7 +74,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
     Kind.GGUF: _Refusal(
         "RS303",
         "rankscope reads PyTorch models",
-        (("Give the directory it was made from", "rankscope probe hf:DIR"),),
+        (("Give the model it was made from", "rankscope probe hf:ORG/NAME"),),
     ),
     Kind.ONNX: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
     Kind.HDF5: _Refusal("RS303", "rankscope reads PyTorch models", (_TORCH_ONLY,)),
@@ -136,7 +143,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
     Kind.DIRECTORY: _Refusal(
         "RS306",
         "it holds no model that rankscope knows by itself",
-        (("Name the file inside it", "rankscope probe DIR/model.safetensors --arch yourmodule:Net"),),
+        (("Check the path", "a model is a file, or a directory with a config.json"),),
     ),
 }
 
@@ -177,6 +184,8 @@ def _by_path(path: Path, kind: Kind) -> Remedies:
     """What to do instead, where the name of the file or its neighbours tell more than its kind."""
     if kind is Kind.TEXT and path.suffix == ".py":
         return (("Name the factory or class in it", "rankscope probe FILE:Net"),)
+    if kind is Kind.TEXT and path.suffix == ".json" and b'"rankscope.report' in _head(path):
+        return (("It is a report; to show it", "rankscope report FILE"),)
     if kind is Kind.TEXT and path.name == "config.json":
         return (("Name its directory", "rankscope probe PARENT"),)
     if kind is Kind.UNKNOWN and path.suffix in {".bin", ".dat", ".raw"}:
@@ -184,7 +193,23 @@ def _by_path(path: Path, kind: Kind) -> Remedies:
         return (AGAIN, ("If it holds plain numbers, they are inputs", f"{convert}; then --input x.npy"))
     if kind is Kind.DIRECTORY:
         return _inside(path)
-    return ()
+    return (("Unpack it", _unpacking(path)),) if kind is Kind.COMPRESSED else ()
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(200)
+
+
+def _unpacking(path: Path) -> str:
+    """The command that unpacks a file, by its first bytes; what was packed twice is told by its name."""
+    head = _head(path)
+    tool, suffix = next((way for magic, way in _UNPACK.items() if head.startswith(magic)), ("tar xf", ""))
+    if tool == "7z x":
+        return "7z x FILE"
+    if not suffix or ".tar" in path.suffixes or path.suffix in {".tgz", ".txz", ".tbz2", ".tzst"}:
+        return "tar xf FILE"
+    return f"{tool} < FILE > {shlex.quote(path.stem if path.suffix == suffix else f'{path.name}.unpacked')}"
 
 
 def _inside(path: Path) -> Remedies:
@@ -195,7 +220,9 @@ def _inside(path: Path) -> Remedies:
             return (("Name the directory inside it", f"rankscope probe {shlex.quote(f'DIR/{entry.name}')}"),)
     models = [entry for entry in entries if entry.suffix in _MODELS and entry.is_file()]
     if not models:
-        return ()
+        scripts = [entry.name for entry in entries if entry.suffix == ".py" and entry.name != "__init__.py"]
+        made = [f"rankscope probe {shlex.quote(f'DIR/{script}:NAME')}" for script in scripts[:1]]
+        return tuple(("Name the function or class in a file of it", step) for step in made)
     first = min(models, key=lambda entry: (_MODELS.index(entry.suffix), entry.name))
     weights = f"rankscope probe {shlex.quote(f'DIR/{first.name}')}"
     return (("Name the file inside it", weights if first.suffix == ".pt2" else f"{weights} --arch yourmodule:Net"),)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rankscope.errors import LoadError
 from rankscope.formats._kinds import Kind
 from rankscope.formats._messages import is_coreml, is_graph_def, is_msgpack, is_onnx, is_saved_model
+from rankscope.formats._zip_directory import directory_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,16 +72,26 @@ def format_of(path: Path) -> Kind:
     if path.is_dir():
         return _directory(path)
     if not path.exists():
-        raise LoadError("RS310", f"{path} was not loaded: no such file")
+        raise LoadError(
+            "RS310", f"{path} was not loaded: no such file", remedies=[("Look what is there", f"ls {path.parent}")]
+        )
     if not path.is_file():
-        whole = [("Copy what comes from it into a file first", f"cat {path} > model.pt")]
-        raise LoadError("RS311", f"{path} was not loaded: it is no regular file (a pipe or a device)", remedies=whole)
+        # a pipe with a name of its own ends with its writer; a device may never end
+        piped = path.is_fifo() and not str(path).startswith(("/dev/", "/proc/"))
+        whole = ("Copy what comes from it into a file first", f"cat {path} > model.pt")
+        named = ("Name a file", "write the model to a file, and name that")
+        headline = f"{path} was not loaded: it is no regular file (a pipe or a device)"
+        raise LoadError("RS311", headline, remedies=[whole if piped else named])
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
         return _zip(path) if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) else _flat(head)
     except OSError as error:
-        raise LoadError("RS311", f"{path} was not loaded: it cannot be read ({error.strerror or error})") from error
+        raise LoadError(
+            "RS311",
+            f"{path} was not loaded: it cannot be read ({error.strerror or error})",
+            remedies=[("See who may read it", f"ls -l {path}")],
+        ) from error
 
 
 def _directory(path: Path) -> Kind:
@@ -131,32 +142,16 @@ def _is_text(head: bytes) -> bool:
 
 
 def _zip(path: Path) -> Kind:
-    end = end_record(path)
-    if int.from_bytes(end[12:16], "little") > _ZIP_DIRECTORY:
+    size = directory_size(path)
+    if size is None:
+        return Kind.DAMAGED_ZIP
+    if size > _ZIP_DIRECTORY:
         return Kind.HUGE_ZIP
     try:
         with zipfile.ZipFile(path) as archive:
             return _archive(archive)
     except Exception:  # zipfile raises a dozen kinds, as the content chooses; each means the same
-        return Kind.DAMAGED_ZIP if end else Kind.TRUNCATED_ZIP
-
-
-def end_record(path: Path) -> bytes:
-    """The record of 22 bytes that ends the directory of a zip; a comment of up to 64 KiB may follow it.
-
-    Args:
-        path: a file.
-
-    Returns:
-        The record, or nothing where there is none.
-    """
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 65_557))
-        tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    record = tail[at : at + 22] if at >= 0 else b""
-    return record if len(record) == 22 else b""
+        return Kind.DAMAGED_ZIP if size else Kind.TRUNCATED_ZIP
 
 
 def _archive(archive: zipfile.ZipFile) -> Kind:

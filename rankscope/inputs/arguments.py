@@ -195,12 +195,14 @@ def _unknown(known: Parameters, name: str) -> Note | None:
         return None
     near = difflib.get_close_matches(name, known.names, n=1, cutoff=0.75)
     if known.any_name and not near:
-        return Note("RS215", f"forward has no parameter {name!r}; it was passed on with **kwargs, and may be unused")
-    guess = [("did you mean", near[0])] if near else []
+        meant = next((own for own in known.names if "mask" in name and own.endswith("mask")), None)
+        guess = f"; did you mean {meant}?" if meant else ""
+        text = f"forward has no parameter {name!r}; it was passed on with **kwargs, and may be unused{guess}"
+        return Note("RS215", text)
     raise InputError(
         "RS213",
         f"the inputs do not fit the model: forward has no parameter {name!r}",
-        details=[*guess, ("forward takes", ", ".join(known.names) or "nothing")],
+        details=[*(("did you mean", one) for one in near), ("forward takes", ", ".join(known.names) or "nothing")],
     )
 
 

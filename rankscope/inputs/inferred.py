@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rankscope.inputs.options import InputOptions
 
 ATTEMPTS = 80  # dry runs before giving up
+FEW = 20  # dry runs for the sake of an error message
 NAMED = 12  # parameters of forward that a refusal names
 
 
@@ -57,6 +58,29 @@ def infer(model: nn.Module, options: InputOptions) -> Inputs:
         tried.append((candidate, seen))
     error = _failure(model, known, tried)
     raise error
+
+
+def flags_that_run(model: nn.Module) -> str | None:
+    """The flags of inputs that a model was seen to run on.
+
+    Args:
+        model: any module.
+
+    Returns:
+        ``--random`` for each argument, and ``--layout`` where it matters; None where nothing ran.
+
+    Example:
+        >>> flags_that_run(nn.Linear(3, 2))
+        "--random 'input=128x3' --layout bd"
+    """
+    known = parameters(model)
+    for candidate in itertools.islice(candidates(model, known, TOKENS), FEW):
+        found, _ = _attempt(model, known, candidate, None)
+        if found is not None:
+            specs = found.specs if found.layout == "bd" else found.sized(8).specs
+            flags = " ".join(f"--random {str(spec)!r}" for spec in specs)
+            return f"{flags} --layout {found.layout}" if found.layout else flags
+    return None
 
 
 def _allowed(candidate: Candidate, layout: str | None) -> bool:

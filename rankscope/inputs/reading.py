@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rankscope.errors import InputError
 from rankscope.inputs.arguments import Call, Parameters, as_call, bind, parameters
-from rankscope.inputs.dry_run import DryRun, Use, dry_run
-from rankscope.inputs.masks import SENSE, Found, find_keep, pad_ids
+from rankscope.inputs.dry_run import DryRun, Lookup, Use, dry_run
+from rankscope.inputs.masks import EITHER, SENSE, Found, find_keep, pad_ids
 from rankscope.inputs.values import cast, model_dtype
 from rankscope.records import Batch, Note
 
@@ -74,6 +74,14 @@ class Reading:
         found = self.find(named)
         return Batch(*call, keep=found.keep), (*found.notes, *self._unmasked(named, found.keep))
 
+    def _used(self, named: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments without the masks that forward ignores: not of a name it has, while it names another."""
+        masks = (*SENSE, *EITHER)
+        if not any(name in masks for name in self.known.names):
+            return named
+        spare = {name for name in masks if name not in self.known.names and name != self.options.mask}
+        return {name: value for name, value in named.items() if name not in spare}
+
     def main(self, call: Call) -> Tensor | None:
         """The data of a call.
 
@@ -96,7 +104,7 @@ class Reading:
             What was found.
         """
         return find_keep(
-            named,
+            self._used(named),
             mask=self.options.mask,
             sense=self.options.mask_sense,
             senses=self.senses,
@@ -106,7 +114,7 @@ class Reading:
 
     def _unmasked(self, named: Mapping[str, Any], keep: Mapping[str, Tensor]) -> list[Note]:
         """Notes on ids that look like padding where no mask is among the arguments."""
-        if self.pad is None or keep or self.options.mask is not None or any("mask" in name for name in named):
+        if self.pad is None or keep or self.options.mask is not None or any("mask" in n for n in self._used(named)):
             return []
         notes = (pad_ids(named, name, self.pad, self.end) for name in self.rows if isinstance(named.get(name), Tensor))
         return [note for note in notes if note]
@@ -130,7 +138,7 @@ def learn(model: nn.Module, options: InputOptions, item: Any, *, drawn: bool = F
     known, dtype = parameters(model), model_dtype(model)
     call, _ = bind(known, *cast(as_call(item), dtype))
     seen = dry_run(model, *_sample(call))
-    _check_kinds(seen, dtype)
+    check_kinds(seen, dtype, known.named(*call))
     layout = options.layout or ("tbd" if seen.tokens_first else None)
     config = getattr(model, "config", None)
     pad, end = (_whole(getattr(config, name, None)) for name in ("pad_token_id", "eos_token_id"))
@@ -159,26 +167,56 @@ def _sample(call: Call) -> Call:
     return sample
 
 
-def _check_kinds(seen: DryRun, dtype: torch.dtype) -> None:
-    """Refuse floats where ids are wanted, ids where floats are wanted, and ids outside an embedding."""
+def check_kinds(seen: DryRun, dtype: torch.dtype, given: Mapping[str, Any]) -> None:
+    """Refuse what the modules of a dry run cannot take.
+
+    Args:
+        seen: the dry run.
+        dtype: of the model's floats.
+        given: the arguments in full, by the names of their parameters; a dry run may see part of them.
+
+    Raises:
+        InputError: floats where ids are wanted, ids where floats are wanted, ids outside an embedding, or sequences
+            longer than a table of positions.
+    """
     for use in seen.wrong:
-        rows = use.rows
+        rows, got = use.rows, _kind(use, given)
         if use.trouble == "dtype":
             raise InputError(
                 "RS217",
-                f"{_said(use)} holds {_kind(use.tensor)}, but {_place(use)} looks up token ids",
-                details=[("expected", f"int64 in 0..{rows - 1}"), ("got", _kind(use.tensor))],
+                f"{_said(use)} holds {got}, but {_place(use)} looks up token ids",
+                details=[("expected", f"int64 in 0..{rows - 1}"), ("got", got)],
                 remedies=[("Random ids", f"--random '{use.name or 'ids'}=8x128:int64:0..{rows - 1}'")],
             )
-        _check_ids(_said(use), use.tensor, use.where, rows)
+        _check_length(use, seen, given)
+        _check_ids(_said(use), given.get(use.name or "", use.tensor), use.where, rows)
     first = seen.weighted
     if first is not None and first.name is not None and _is_whole(first.tensor):
+        got = _kind(first, given)
         raise InputError(
             "RS218",
-            f"{_said(first)} holds {_kind(first.tensor)}, but {_place(first)} multiplies it by {dtype} weights",
-            details=[("expected", str(dtype)), ("got", _kind(first.tensor))],
+            f"{_said(first)} holds {got}, but {_place(first)} multiplies it by {dtype} weights",
+            details=[("expected", str(dtype)), ("got", got)],
             remedies=[("Save as numbers", f"np.savez('inputs.npz', {first.name}=array.astype(np.float32))")],
         )
+
+
+def _check_length(use: Lookup, seen: DryRun, given: Mapping[str, Any]) -> None:
+    """Refuse sequences longer than a table that the model looks the positions up in, which it counts itself."""
+    name, ids = next(((n, v) for n, v in given.items() if isinstance(v, Tensor) and v.ndim >= 2), ("", use.tensor))
+    most = use.rows - max(0, int(use.tensor.min()))  # some tables begin with rows for padding
+    axis = next((i for i in (1, 0) if use.tensor.shape[-1:] == ids.shape[i : i + 1] and ids.shape[i] > most), None)
+    if use.name is not None or not name or axis is None or most < 1:
+        return
+    shape = "x".join(str(most if i == axis else size) for i, size in enumerate(ids.shape))
+    tokens = seen.embeddings().get(name)
+    ending = f":int64:0..{tokens.rows - 1}" if tokens else ":int64" if _is_whole(ids) else ""
+    raise InputError(
+        "RS216",
+        f"{name} has {ids.shape[axis]} tokens a sequence, but {_place(use)} has positions for {most} at most",
+        details=[("expected", f"at most {most} tokens"), ("got", str(ids.shape[axis]))],
+        remedies=[("Shorter sequences", f"--random '{name}={shape}{ending}', or a file of at most {most} tokens each")],
+    )
 
 
 def _check_ids(name: str, ids: Tensor, where: str, rows: int) -> None:
@@ -205,8 +243,11 @@ def _is_whole(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() and not tensor.is_complex()
 
 
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+def _kind(use: Use, given: Mapping[str, Any]) -> str:
+    """The dtype that reached a module, and the shape that was given, where it was."""
+    dtype = str(use.tensor.dtype).removeprefix("torch.")
+    whole = given.get(use.name or "")
+    return dtype if whole is None else f"{dtype} of shape {tuple(whole.shape)}"
 
 
 def _said(use: Use) -> str:

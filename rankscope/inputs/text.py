@@ -146,6 +146,15 @@ def _refuse_name(mask: str, known: Parameters) -> NoReturn:
     raise unknown_name("mask", mask, list(known.names))
 
 
+def _refuse_text(model: nn.Module, path: Path, known: Parameters) -> NoReturn:
+    raise InputError(
+        "RS218",
+        f"the text {path.name} was not read: {type(model).__name__} takes numbers, not token ids",
+        details=[("why", f"{known.ids} is looked up in no embedding")],
+        remedies=[("Inferred numbers", "leave out --text"), ("Your data", "--input data.npz")],
+    )
+
+
 def read_text(source: Source, options: InputOptions, path: Path) -> Inputs:
     """The batches of a text file.
 
@@ -159,12 +168,15 @@ def read_text(source: Source, options: InputOptions, path: Path) -> Inputs:
         The inputs.
 
     Raises:
-        InputError: the file holds no token.
+        InputError: the file holds no token, or the model takes none.
     """
     model, size = source.model, options.batch_size
     texts = read_lines(path, options.text_field)[: None if options.batches is None else options.batches * size]
     known = parameters(model)
     trial = dry_run(model, (), _plan(model, known, options, None).arguments([[0] * 5, [0] * 5]))
+    tables = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
+    if (trial.weighted is not None and trial.weighted.name == known.ids) or (trial.error and not tables):
+        _refuse_text(model, path, known)
     lookup = trial.embeddings().get(known.ids or "")
     encoding = choose(options.tokenizer, source.directory, lookup.rows if lookup else None)
     plan = _plan(model, known, options, encoding.pad)

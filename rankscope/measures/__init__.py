@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rankscope.measures._beside import bounds_beside
 from rankscope.measures._evaluate import evaluate
-from rankscope.measures._forms import in_form
+from rankscope.measures._forms import in_form, norm
 from rankscope.measures._registry import MEASURES, Measure, measure
 from rankscope.measures._requests import PRESETS, Request, resolve
 
@@ -22,5 +22,6 @@ __all__ = [
     "evaluate",
     "in_form",
     "measure",
+    "norm",
     "resolve",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rankscope.measures._evaluate import evaluate
-from rankscope.measures._forms import in_form
+from rankscope.measures._forms import in_form, unit
 from rankscope.spectra import spectrum
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SEED = 0
 MOST_NUMBERS = 1 << 22
 """Gaussian data larger than this is not drawn as such."""
+MOST_DRAWN = 1 << 20
+"""All draws together are no more numbers: the values of a long matrix scatter less with every row, as 1/√rows."""
 
 
 @lru_cache(maxsize=4096)
@@ -80,7 +82,7 @@ def _free(rows: int, form: Form) -> int:
 
 def _draws(rows: int, width: int) -> int:
     """Many for small matrices, whose values scatter; one for large ones, whose do not."""
-    return max(1, min(256, (1 << 15) // min(rows, width) ** 2, MOST_NUMBERS // (rows * width)))
+    return max(1, min(256, (1 << 15) // min(rows, width) ** 2, MOST_DRAWN // (rows * width)))
 
 
 @lru_cache(maxsize=256)
@@ -93,7 +95,7 @@ def _gaussian(rows: int, width: int, form: Form, inner: int | None) -> Spectrum:
     if inner is not None:
         data = _triangles(rng, draws, rows, inner) @ _triangles(rng, draws, width, inner).mT
     elif form.startswith("unit") and rows * width <= MOST_NUMBERS:
-        data = in_form(torch.from_numpy(rng.standard_normal((draws, rows, width))), form)
+        data = _gaussian_tokens(rows, width, form)
     else:
         n, m = sorted((_free(rows, form), width))
         data = _triangles(rng, draws, m, n)
@@ -109,9 +111,20 @@ def _triangles(rng: np.random.Generator, draws: int, m: int, n: int) -> Tensor:
 
 def _gaussian_tokens(rows: int, width: int, form: Form) -> Tensor:
     """Gaussian tokens, of fewer features where there would be too many numbers: mu_bar averages √(1 − 1/N) for any."""
-    width = max(1, min(width, MOST_NUMBERS // rows))
-    shape = (_draws(rows, width), rows, width)
-    return in_form(torch.from_numpy(np.random.default_rng(SEED).standard_normal(shape)), form)
+    return in_form(_scaled(rows, max(1, min(width, MOST_NUMBERS // rows)), form.startswith("unit")), _after(form))
+
+
+@lru_cache(maxsize=2)  # raw and unit tokens of one shape: every measure of a layer asks for them
+def _scaled(rows: int, width: int, to_unit: bool) -> Tensor:
+    """Gaussian tokens as drawn, or of unit norm."""
+    if to_unit:
+        return unit(_scaled(rows, width, False))
+    return torch.from_numpy(np.random.default_rng(SEED).standard_normal((_draws(rows, width), rows, width)))
+
+
+def _after(form: Form) -> Form:
+    """What is left to do to tokens that have been scaled already, where the form scales them."""
+    return "centered" if form.endswith("centered") else "raw"
 
 
 @lru_cache(maxsize=256)
@@ -121,8 +134,16 @@ def _rounded_rank_one(rows: int, width: int, form: Form, dtype: torch.dtype) -> 
     short = min(rows, width)
     longest = max(2 * short, MOST_NUMBERS // short)
     shape = min(rows, longest), min(width, longest)
-    rng, draws = np.random.default_rng(SEED), _draws(*shape)
-    exact = rng.standard_normal((draws, shape[0], 1)) * rng.standard_normal((draws, 1, shape[1]))
-    rounded = in_form(torch.from_numpy(exact).to(dtype).to(torch.float64), form)
+    data = in_form(_rounded(*shape, form.startswith("unit"), dtype), _after(form))
     method: Literal["gram64", "svd"] = "svd" if dtype == torch.float64 else "gram64"
-    return replace(spectrum(rounded, method=method), rows=rows, width=width)
+    return replace(spectrum(data, method=method), rows=rows, width=width)
+
+
+@lru_cache(maxsize=2)
+def _rounded(rows: int, width: int, to_unit: bool, dtype: torch.dtype) -> Tensor:
+    """Rank-one matrices, rounded, as drawn or with rows of unit norm."""
+    if to_unit:
+        return unit(_rounded(rows, width, False, dtype))
+    rng, draws = np.random.default_rng(SEED), _draws(rows, width)
+    exact = rng.standard_normal((draws, rows, 1)) * rng.standard_normal((draws, 1, width))
+    return torch.from_numpy(exact).to(dtype).to(torch.float64)

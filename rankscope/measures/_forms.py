@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -87,7 +86,8 @@ def norm(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
         >>> norm(torch.tensor([0.0, 1e200, 0.0], dtype=torch.float64), 0).item()
         1e+200
     """
-    largest: Tensor = torch.linalg.vector_norm(values, math.inf, dim=dim, keepdim=True)
+    # The same number as the norm of infinite order, which torch takes many times longer over.
+    largest = torch.maximum(values.amax(dim, keepdim=True), -values.amin(dim, keepdim=True))
     scale = torch.where(largest > 0, largest, 1.0)
     relative: Tensor = torch.linalg.vector_norm(values / scale, dim=dim)
     return relative * largest.squeeze(dim)

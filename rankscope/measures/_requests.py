@@ -92,7 +92,7 @@ def _expand(typed: str, known: dict[str, Request]) -> Iterable[str]:
         every = [name for name, request in known.items() if request.measure.in_full and not request.per_head]
         return every if PRESETS[typed] == ("*",) else PRESETS[typed]
     if typed not in known:
-        raise unknown_name("measure", typed, [*PRESETS, *known])
+        raise unknown_name("measure", typed, [*PRESETS, *known], command="rankscope explain")
     return (typed,)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     bounds=(1.0, None),
     paper="after Sun et al. 2024 (massive activations)",
     formula="max ‖y_i‖ / median ‖y_i‖",
-    undefined="half of the tokens or more are zero",
+    undefined="more than half of the tokens are zero",
 )
 def token_norm_ratio(tokens: Tensor) -> Tensor:
     """How much the largest token outweighs the usual one.

@@ -24,7 +24,8 @@ def token_similarity(tokens: Tensor) -> Tensor:
     """Mean cosine between different tokens; zero tokens, which have no direction, are left out.
 
     s = mean over i ≠ j of cos(y_i, y_j) (arXiv 2410.17897, Eq. 13), computed from the sum of the unit tokens as
-    (‖Σ y_i/‖y_i‖‖² − N) / (N(N − 1)), which takes N·d steps where the pairs would take N²·d.
+    (‖Σ y_i/‖y_i‖‖² − N) / (N(N − 1)), which takes N·d steps where the pairs would take N²·d. It has no `_unit` form:
+    cosines see directions alone, so that on unit tokens it is the same number.
 
     Args:
         tokens: (*batch, tokens, width) float64.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rankscope.errors import UsageError
+from rankscope.errors import DegradedWarning, UsageError
 from rankscope.files import check_writable, write_whole
 from rankscope.records import Report
 from rankscope.registry import Registry
@@ -28,7 +29,7 @@ class Style:
 
     `columns` is the width of the screen; `color` and `unicode` say what it can show; `wide` asks for a column a
     measure (CSV); `every` for all columns where the screen has not the width for them side by side; notes whose text
-    is in `announced` were shown already.
+    is in `announced` were shown already, and without `notes` a screen has none.
     """
 
     columns: int = 200
@@ -37,6 +38,7 @@ class Style:
     wide: bool = False
     every: bool = False
     announced: frozenset[str] = frozenset()
+    notes: bool = True
 
 
 class Write(Protocol):
@@ -51,7 +53,7 @@ class Renderer:
     """An output format.
 
     `suffixes` are those of its files, `write` the function that writes it. A `binary` one is for files alone.
-    `needs` is a module that it takes, and `extra` what installs that.
+    `needs` is a module that it takes, and `extra` what installs that. One of `rows` has no place for anything else.
     """
 
     name: str
@@ -60,9 +62,10 @@ class Renderer:
     binary: bool = False
     needs: str | None = None
     extra: str | None = None
+    rows: bool = False
 
     def content(self, subject: Any, style: Style | None = None) -> str | bytes:
-        """A subject in this format.
+        """A subject in this format; of reports without a row, a format of rows warns that it holds nothing.
 
         Args:
             subject: a report, or several: rows are joined, pages follow each other, and a format of one report
@@ -73,8 +76,11 @@ class Renderer:
             The whole content of a file.
         """
         self.check()
+        subject = [subject] if isinstance(subject, Report) else subject
+        if self.rows and not any(report.rows for report in subject):
+            _warn_of_nothing(self.name, subject)
         stream: Any = io.BytesIO() if self.binary else io.StringIO()
-        self.write([subject] if isinstance(subject, Report) else subject, stream, style or Style())
+        self.write(subject, stream, style or Style())
         content: str | bytes = stream.getvalue()
         return content
 
@@ -131,6 +137,7 @@ def renderer(
     binary: bool = False,
     needs: str | None = None,
     extra: str | None = None,
+    rows: bool = False,
 ) -> Callable[[Write], Write]:
     """Decorator: register a function as the writer of a format.
 
@@ -141,13 +148,14 @@ def renderer(
         binary: whether it writes bytes.
         needs: a module that is not among the requirements of rankscope.
         extra: the extra of rankscope that installs it.
+        rows: whether it holds the rows of reports and nothing else.
 
     Returns:
         The decorator; the function stays as it is.
     """
 
     def register(write: Write) -> Write:
-        of.add(name, Renderer(name, suffixes, write, binary, needs, extra))
+        of.add(name, Renderer(name, suffixes, write, binary, needs, extra, rows))
         return write
 
     return register
@@ -243,3 +251,13 @@ def save_all(
     style = Style(wide=wide)
     for path, content in [(path, renderer_for(path, name, of).content(subject, style)) for path in outputs]:
         write_whole(path, content)
+
+
+def _warn_of_nothing(name: str, reports: Sequence[Report]) -> None:
+    """A warning where all that reports hold are measures of several numbers, which no line of rows can carry."""
+    apart = ", ".join(dict.fromkeys(vector.measure for report in reports for vector in report.spectra))
+    if apart:
+        text = (
+            f"the {name} holds no row: what was measured, {apart}, is several numbers a sequence, kept in .json alone"
+        )
+        warnings.warn(text, DegradedWarning, stacklevel=4)

@@ -52,11 +52,25 @@ def inputs_line(inputs: object) -> str:
     source, seed = str(known.get("source", "inputs")), known.get("seed")
     parts = [source] if seed is None or "seed" in source else [source, f"seed {seed}"]
     if isinstance(sequences, int) and isinstance(tokens, int) and sequences:
-        some = "sequence" if sequences == 1 else "sequences"
-        even = tokens % sequences == 0
-        parts += [f"{sequences:,} {some} of {tokens // sequences:,} tokens" if even else f"{sequences:,} {some}"]
-        parts += [] if even else [f"{tokens:,} tokens"]
+        some = f"{sequences:,} sequence" if sequences == 1 else f"{sequences:,} sequences"
+        span = lengths(known)
+        each = span and (f"{span[0]:,}" if span[0] == span[1] else f"{span[0]:,} to {span[1]:,}")
+        parts += [f"{some} of {each} tokens"] if each else [some, f"{tokens:,} tokens"]
     return plain(", ".join(parts))
+
+
+def lengths(inputs: object) -> tuple[int, int] | None:
+    """The fewest and the most tokens of a sequence, where a report tells: older ones do not.
+
+    Args:
+        inputs: those of a report.
+
+    Returns:
+        Both ends, or None.
+    """
+    span = inputs.get("lengths") if isinstance(inputs, dict) else None
+    whole = isinstance(span, list | tuple) and len(span) == 2 and all(isinstance(end, int) for end in span)
+    return (span[0], span[1]) if span and whole else None
 
 
 def verdict(report: Report, stack: str) -> tuple[str, str] | None:
@@ -65,6 +79,11 @@ def verdict(report: Report, stack: str) -> tuple[str, str] | None:
         if entry.stack == stack and entry.measure == RESIDUAL:
             return entry.verdict, plain(sentence(entry, report.rows))
     return None
+
+
+def what_helps(word: str) -> str | None:
+    """The command that says what to do about a verdict; none where nothing needs doing."""
+    return f"rankscope explain {word}" if word in {"collapsed", "thinning"} else None
 
 
 def coverage(report: Report) -> str:

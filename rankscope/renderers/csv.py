@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rankscope.records import Report
 
 
-@renderer("csv", ".csv")
+@renderer("csv", ".csv", rows=True)
 def write(reports: Sequence[Report], stream: TextIO, style: Style) -> None:
     """Write the rows; those of several reports follow each other, with the model of each and when it was made in front.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rankscope.records import Report
 
 
-@renderer("jsonl", ".jsonl", ".ndjson")
+@renderer("jsonl", ".jsonl", ".ndjson", rows=True)
 def write(reports: Sequence[Report], stream: TextIO, _: Style) -> None:
     """Write the rows as JSON Lines.
 

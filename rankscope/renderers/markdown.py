@@ -8,7 +8,7 @@ from rankscope.renderers import Style, renderer
 from rankscope.renderers._markup import line as _line
 from rankscope.renderers._markup import name as _name
 from rankscope.renderers._markup import text as _text
-from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict
+from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict, what_helps
 from rankscope.renderers._screen import plain
 from rankscope.table import ends, sparkline, tables
 
@@ -50,6 +50,8 @@ def _stack(report: Report, table: Table, style: Style) -> list[str]:
     if found is not None:
         word, text = found
         lines += [f"**{word}**{_text(text[len(word) :])}", ""]
+        if helps := what_helps(word):
+            lines += [f"what helps: `{helps}`", ""]
     if shown:
         texts = [cells(column, notes) for column in shown]
         lines += [_line(["k", "layer", *(_name(column.label) for column in shown)])]
@@ -66,10 +68,10 @@ def _stack(report: Report, table: Table, style: Style) -> list[str]:
 
 def _curves(table: Table, style: Style) -> list[str]:
     """Each measure over depth."""
-    lines = [_line(["over depth", f"k = {table.index[0]} … {table.index[-1]}", "first", "last", "Gaussian"])]
+    lines = [_line(["over depth", f"k = {table.index[0]} … {table.index[-1]}", "first", "last", "reference"])]
     lines += [_line(["---", "---", "---:", "---:", "---:"])]
     for column in split(table)[0]:
         end = ends(column)
         curve = _text(sparkline(column.values, not style.unicode))
-        lines.append(_line([_name(column.label), curve, end.first, end.last, end.gaussian]))
+        lines.append(_line([_name(column.label), curve, end.first, end.last, end.reference]))
     return lines

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rankscope.records import Report
 
 
-@renderer("parquet", ".parquet", binary=True, needs="pyarrow.parquet", extra="parquet")
+@renderer("parquet", ".parquet", binary=True, needs="pyarrow.parquet", extra="parquet", rows=True)
 def write(reports: Sequence[Report], stream: BinaryIO, _: Style) -> None:
     """Write the rows of all reports.
 

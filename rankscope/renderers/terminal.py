@@ -21,8 +21,10 @@ from rankscope.renderers._parts import (
     coverage,
     facts,
     floor_note,
+    lengths,
     split,
     verdict,
+    what_helps,
 )
 from rankscope.renderers._screen import Screen, plain
 from rankscope.table import ends, sparkline, tables
@@ -93,6 +95,8 @@ def _stack(screen: Screen, report: Report, table: Table) -> None:
         line = Text(text)
         line.stylize(_COLORS.get(word, "bold"), 0, len(word))
         screen.line(line)
+        if helps := what_helps(word):
+            screen.line(f"what helps: {helps}", "dim")
 
 
 def _blocks(report: Report, stack: str, times: str) -> str:
@@ -102,7 +106,8 @@ def _blocks(report: Report, stack: str, times: str) -> str:
     if len(kinds) != 1:
         return f": {len(layers)} layers" if layers else ""
     kind, shape = kinds.pop()
-    size = f" {times} ".join(str(n) for n in shape)
+    span = lengths(report.inputs)
+    size = ("up to " if span and span[0] != span[1] else "") + f" {times} ".join(str(n) for n in shape)
     return f": {len(layers)} {times} {display_name(kind)}" + (f", {size}" if size else "")
 
 
@@ -178,9 +183,9 @@ def _curves(table: Table, columns: list[Column], width: int, style: Style) -> Gr
     """Each measure over depth: a curve, its ends, and what there is room for to hold them against."""
     dots = "…" if style.unicode else ".."
     span = f"k = {table.index[0]} {dots} {table.index[-1]}"
-    heads = ["first", "last", "Gaussian", f"last: min {dots} max"]
+    heads = ["first", "last", "reference", f"last: min {dots} max"]
     found = [ends(column) for column in columns]
-    texts = [(end.first, end.last, end.gaussian, f"{end.low} {dots} {end.high}" if end.low else "") for end in found]
+    texts = [(end.first, end.last, end.reference, f"{end.low} {dots} {end.high}" if end.low else "") for end in found]
     widths = [max(len(head), *(len(text[i]) for text in texts)) + 2 for i, head in enumerate(heads)]
     room = width - max(len(column.label) for column in columns) - 4 - sum(widths[:2])
     extra = [i for i in (2, 3) if any(text[i] for text in texts)]
@@ -204,6 +209,6 @@ def _end(screen: Screen, report: Report) -> None:
     pairs += [
         ("note", f"{plain(note.text)} [{plain(note.code)}]")
         for note in report.notes
-        if note.text not in screen.style.announced
+        if screen.style.notes and note.text not in screen.style.announced
     ]
     screen.pairs(pairs)

@@ -109,7 +109,8 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
             remedies=[("Bring its layers back", "rankscope.probe(torch.export.unflatten(program), inputs)")],
         )
     if not isinstance(spec, str | Path) or not str(spec):
-        raise UsageError("RS343", f"no model was opened: expected a module or its name, got {spec!r:.80}")
+        wrong = _no_model(spec)
+        raise wrong
     if options.weights and options.init_only:
         raise UsageError(
             "RS338",
@@ -118,6 +119,17 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
         )
     check_flags(options)
     return usable(_unused(_open(os.fspath(spec), options, ()), options))
+
+
+def _no_model(given: object) -> UsageError:
+    """The error for what is neither a module nor a name; a class and a state dict are the usual ones."""
+    got, step = f"{given!r:.80}", "rankscope.probe(Net()), an instance rather than its class"
+    if isinstance(given, type):
+        got, step = f"the class {given.__name__}", f"call it: rankscope.probe({given.__name__}())"
+    elif isinstance(given, dict):
+        got, step = f"a dict of {len(given)} entries", "load it into one first: model.load_state_dict(state)"
+    text = f"no model was opened: expected a module or its name, got {got}"
+    return UsageError("RS343", text, remedies=[("Give a module", step)])
 
 
 def _unused(source: Source, options: LoadOptions) -> Source:

@@ -11,6 +11,7 @@ import enum
 import fnmatch
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,7 +67,8 @@ def patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
         elif package != "__main__" and equals:
             why = "only __main__ is given a script"
         if why:
-            raise UsageError("RS361", f"--allow {display_name(text)!r} was not understood: {why}", remedies=_EXAMPLES)
+            remedies = [("All classes of that package", f"--allow '{text}.*'")] if text.isidentifier() else _EXAMPLES
+            raise UsageError("RS361", f"--allow {display_name(text)!r} was not understood: {why}", remedies=remedies)
         found.append(Pattern(glob, script or None))
     return tuple(found)
 
@@ -92,7 +94,9 @@ def covered(wanted: Iterable[str], chosen: Iterable[Pattern]) -> dict[str, Patte
 def _covers(pattern: Pattern, name: str) -> bool:
     """Whether a pattern means a name; one that is not dotted identifiers could name a file beside the model."""
     parts = name.split(".")
-    return all(map(str.isidentifier, parts)) and "py" not in parts and fnmatch.fnmatchcase(name, pattern.glob)
+    # the import of package.__main__ starts the program of the package
+    sound = all(map(str.isidentifier, parts)) and "py" not in parts and "__main__" not in parts[1:]
+    return sound and fnmatch.fnmatchcase(name, pattern.glob)
 
 
 def resolve(names: dict[str, Pattern], file: str) -> dict[str, type]:
@@ -109,7 +113,7 @@ def resolve(names: dict[str, Pattern], file: str) -> dict[str, type]:
         LoadError: one cannot be imported, or is no class of modules, enums or dataclasses.
     """
     found = {name: _import(name, pattern, file) for name, pattern in names.items()}
-    refused = [(display_name(name), why) for name, value in found.items() if (why := _refusal(value))]
+    refused = [(display_name(name), why) for name, value in found.items() if (why := _refusal(value, names[name]))]
     if refused:
         raise LoadError(
             "RS362",
@@ -138,12 +142,15 @@ def _import(name: str, pattern: Pattern, file: str) -> Any:
         ) from error
 
 
-def _refusal(value: Any) -> str | None:
+def _refusal(value: Any, pattern: Pattern) -> str | None:
     """Why an object is not one that a file may build, or None."""
     if not isinstance(value, type):
         return "it is no class; a file that names functions is loaded with --trust alone"
     if issubclass(value, torch.jit.ScriptModule):
         return "it is TorchScript, whose layers take no hooks"
+    home = f"_rankscope_file_{Path(pattern.script).stem}" if pattern.script else pattern.glob.partition(".")[0]
+    if value.__module__.partition(".")[0] != home:
+        return f"it is a class of {display_name(value.__module__)}, which its package imports and which was not allowed"
     if issubclass(value, nn.Module | enum.Enum) or dataclasses.is_dataclass(value):
         return None
     return "it is a class of another sort, which may do anything when it is built"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,6 +16,9 @@ from torch import nn
 from rankscope.errors import LoadError
 from rankscope.formats import SAVE_WEIGHTS, size
 from rankscope.records import display_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 # Views that repeat few numbers, such as an expanded mask, are honest in small; a file may add 64 MiB by them.
 _EXPANDED = 2**26
@@ -41,6 +44,7 @@ def check(content: object, name: str) -> None:
     """
     expanded = 0
     for item in _reachable(content):
+        _refuse_replaced(item, name)
         if isinstance(item, nn.Module):
             _check_module(item, name)
         elif isinstance(item, torch.Tensor):
@@ -68,33 +72,50 @@ def _reachable(content: object) -> Iterator[object]:
             continue
         seen.add(id(item))
         yield item
-        if isinstance(item, Mapping):
-            stack += item.values()
+        if isinstance(item, dict):
+            stack += [*dict.keys(item), *dict.values(item)]
         elif isinstance(item, list | tuple | set):
             stack += item
-        if isinstance(item, nn.Module | torch.Tensor):
-            stack += vars(item).values()
-        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            stack += [getattr(item, field.name, None) for field in dataclasses.fields(item)]
+        stack += _own(item).values()
+        stack += [getattr(item, field, None) for field in _fields(item)]
+
+
+def _own(item: object) -> Mapping[str, object]:
+    """The attributes that a file may have set on an object; the dicts of torch.save can have some too."""
+    filled = isinstance(item, nn.Module | torch.Tensor | dict) or _fields(item)
+    return getattr(item, "__dict__", {}) if filled else {}
+
+
+def _fields(item: object) -> tuple[str, ...]:
+    """The fields of an object of a dataclass."""
+    if not dataclasses.is_dataclass(item) or isinstance(item, type):
+        return ()
+    return tuple(field.name for field in dataclasses.fields(item))
 
 
 def _check_module(module: nn.Module, name: str) -> None:
     kind = type(module).__name__
     _refuse_hooks(vars(module), kind, name)
-    replaced = [key for key in vars(module) if _is_method(getattr(type(module), str(key), None)) or key == _COMPILED]
-    if replaced:
-        what = f"it replaces {kind}.{display_name(str(replaced[0]))}"
-        raise LoadError("RS315", f"{name} was not loaded: {what}, which no saved model does", remedies=[SAVE_WEIGHTS])
     for key, allowed in (("_parameters", nn.Parameter), ("_buffers", torch.Tensor), ("_modules", nn.Module)):
         held = vars(module).get(key)
         if not isinstance(held, dict) or not all(
-            isinstance(part, str) and isinstance(value, allowed | None) for part, value in held.items()
+            isinstance(part, str) and isinstance(value, allowed | None) for part, value in dict.items(held)
         ):
             raise LoadError(
                 "RS315",
                 f"{name} was not loaded: {kind}{key} does not hold what torch keeps there",
                 remedies=[SAVE_WEIGHTS],
             )
+
+
+def _refuse_replaced(item: object, name: str) -> None:
+    """Refuse an object whose own attributes take the place of its methods."""
+    kind = type(item)
+    methods = (str(key) for key in _own(item) if _is_method(getattr(kind, str(key), None)) or key == _COMPILED)
+    replaced = [key for key in methods if key not in _fields(item)]
+    if replaced:
+        what = f"it replaces {kind.__name__}.{display_name(replaced[0])}"
+        raise LoadError("RS315", f"{name} was not loaded: {what}, which no saved model does", remedies=[SAVE_WEIGHTS])
 
 
 def _is_method(value: object) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import LoadError
-from rankscope.formats import Kind, format_of, refuse, sha256
+from rankscope.formats import AGAIN, Kind, describe, format_of, refuse, sha256
 from rankscope.records import display_name
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # In the order in which transformers looks for them.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# The index of a model of a hundred thousand tensors takes 10 MB; what is longer is cut, and so is no JSON.
+_JSON = 2**24
 _READABLE = {".safetensors": {Kind.SAFETENSORS}, ".bin": {Kind.TORCH_ZIP, Kind.TORCH_LEGACY}}
 
 
@@ -59,6 +61,13 @@ def check_config(directory: Path, spec: str, known: Container[str]) -> None:
             ],
         )
     for key, value in _pairs(config):
+        if key == "checkpoint_path":  # among the arguments that a config hands to timm.create_model
+            raise LoadError(
+                "RS301",
+                f"{spec} was not loaded: it asks for a file that timm would unpickle",
+                details=[("wants", display_name(str(value)))],
+                remedies=[("Take the line out of config.json", f"it is called {key}")],
+            )
         if key.endswith("attn_implementation") and "/" in str(value):
             raise LoadError(
                 "RS301",
@@ -83,7 +92,7 @@ def weight_files(directory: Path, spec: str) -> list[Path]:
     """
     explicit = _json(directory / "config.json", spec).get("transformers_weights")
     candidates = [_inside(str(explicit), spec)] if explicit else list(_WEIGHTS)
-    chosen = next((name for name in candidates if (directory / name).exists()), None)
+    chosen = next((name for name in candidates if (directory / name).is_file()), None)
     if chosen is None:
         raise LoadError(
             "RS306",
@@ -95,7 +104,7 @@ def weight_files(directory: Path, spec: str) -> list[Path]:
     if chosen.endswith(".index.json"):
         parts = _json(directory / chosen, spec).get("weight_map")
         if not isinstance(parts, dict) or not parts:
-            raise LoadError("RS313", f"{spec} was not loaded: {chosen} has no weight_map")
+            raise LoadError("RS313", f"{spec} was not loaded: {chosen} has no weight_map", remedies=[AGAIN])
         names = sorted({_inside(str(part), spec) for part in parts.values()})
     files = [directory / name for name in names]
     for file in files:
@@ -103,7 +112,16 @@ def weight_files(directory: Path, spec: str) -> list[Path]:
         if kind not in _READABLE.get(file.suffix, set()):
             error = refuse(file, str(file), kind)
             raise error
+        if kind is Kind.SAFETENSORS:
+            _check_whole(file)
     return files
+
+
+def _check_whole(file: Path) -> None:
+    """Refuse a file that was cut or damaged, which transformers would not say so plainly."""
+    found = describe(file)
+    if found.problem and found.code:
+        raise LoadError(found.code, f"{file} was not loaded: {found.problem}", remedies=[AGAIN])
 
 
 def sha256_of(files: list[Path]) -> str:
@@ -132,11 +150,13 @@ def _inside(name: str, spec: str) -> str:
 
 def _json(path: Path, spec: str) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = json.loads(file.read(_JSON))
     except (OSError, ValueError, RecursionError) as error:
-        raise LoadError("RS313", f"{spec} was not loaded: {path.name} cannot be read ({error})") from error
+        headline = f"{spec} was not loaded: {path.name} cannot be read ({error})"
+        raise LoadError("RS313", headline, remedies=[AGAIN]) from error
     if not isinstance(data, dict):
-        raise LoadError("RS313", f"{spec} was not loaded: {path.name} holds no JSON object")
+        raise LoadError("RS313", f"{spec} was not loaded: {path.name} holds no JSON object", remedies=[AGAIN])
     return data
 
 

@@ -19,7 +19,7 @@ from rankscope.formats import SAVE_WEIGHTS, Kind
 from rankscope.records import display_name
 from rankscope.sources import _restricted
 from rankscope.sources._allow import covered, patterns
-from rankscope.sources._trust import is_trusting, trusted
+from rankscope.sources._trust import command, is_trusting, trusted
 from rankscope.user_code import importable, locate, told
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def run(
             raise
         remedies = [("Run where its classes can be imported", "the current directory is searched last"), SAVE_WEIGHTS]
         if "__main__" in str(error.__cause__):
-            script = ("Saved from a script?", f"rankscope probe {name} --trust --allow '__main__.*=yourscript.py'")
+            script = ("Saved from a script?", f"{command(name, options)} --trust --allow '__main__.*=yourscript.py'")
             remedies.insert(0, script)
         details = [(label, display_name(text)) for label, text in error.details]
         raise LoadError(error.code, error.headline, details=details, remedies=remedies) from error.__cause__

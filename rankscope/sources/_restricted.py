@@ -126,8 +126,10 @@ def _check_calls(found: Scan, name: str, allowed: dict[str, type]) -> None:
         why = f"it calls {listed(calls)} while it is read, which torch.save never writes"
     elif found.filled & enums:
         why = f"it changes {listed(found.filled & enums)}, which torch.save never does"
+    elif found.several & enums:
+        why = f"it makes other enums of {listed(found.several & enums)}, which torch.save never does"
     if why:
-        raise LoadError("RS315", f"{name} was not loaded: {why}", remedies=[SAVE_WEIGHTS])
+        raise LoadError("RS315", f"{name} was not loaded: {display_name(why)}", remedies=[SAVE_WEIGHTS])
 
 
 def _by_the_user() -> set[str]:

@@ -24,6 +24,8 @@ _NESTED = ("model", "state_dict", "model_state", "model_state_dict", "net", "mod
 _NO_WEIGHTS = ("optim", "rng", "sched", "lr_", "scaler", "grad_scaler", "loops", "callbacks", "hyper_parameters")
 _DEPTH = 3
 _LISTED = 5
+_SEARCHED = 100
+_THEN = ("Then", "rankscope probe weights.pt --arch yourmodule:Net")
 
 
 def read(path: Path, name: str) -> State:
@@ -48,12 +50,13 @@ def read(path: Path, name: str) -> State:
     return state_dict(_restricted.load(path, name, kind)[0], name)[0]
 
 
-def state_dict(content: Any, name: str) -> tuple[State, tuple[Note, ...]]:
+def state_dict(content: Any, name: str, flags: str = "") -> tuple[State, tuple[Note, ...]]:
     """The weights in the content of a file.
 
     Args:
         content: what the file held.
         name: the file in the user's words.
+        flags: those of trust that it took to read it.
 
     Returns:
         Names to tensors, with a note where they lay inside of something else.
@@ -63,7 +66,7 @@ def state_dict(content: Any, name: str) -> tuple[State, tuple[Note, ...]]:
     """
     content, notes = weights_or_module(content, name)
     if isinstance(content, nn.Module):
-        remedies = [("Probe it as it is", f"rankscope probe {name}"), SAVE_WEIGHTS]
+        remedies = [("Probe it as it is", f"rankscope probe {name}{flags}"), SAVE_WEIGHTS]
         raise LoadError("RS316", f"{name} was not loaded: it holds a whole module, not a state dict", remedies=remedies)
     return content, notes
 
@@ -90,7 +93,12 @@ def weights_or_module(content: Any, name: str) -> tuple[State | nn.Module, tuple
     if not found:
         what = f"a dict of {listed(content) or 'nothing'}" if isinstance(content, Mapping) else _a(type(content))
         headline = f"{name} was not loaded: it holds {what}, not a state dict"
-        raise LoadError("RS316", headline, remedies=[SAVE_WEIGHTS])
+        if isinstance(content, torch.Tensor):
+            raise LoadError(
+                "RS316", headline, remedies=[("Numbers are inputs", f"rankscope probe MODEL --input {name}")]
+            )
+        deep = _deep(content, ())
+        raise LoadError("RS316", headline, remedies=[*_taken(deep, name), _THEN] if deep else [SAVE_WEIGHTS])
     if len(found) > 1:
         error = _several(found, name)
         raise error
@@ -120,16 +128,35 @@ def _inside(content: Mapping[Any, Any], path: tuple[str, ...] = ()) -> dict[tupl
 
 def _several(found: Mapping[tuple[str, ...], State | nn.Module], name: str) -> LoadError:
     """The error for several sets of weights: how large each is, and how to take one out."""
-    details, remedies = [], []
+    details = []
     for path, value in itertools.islice(found.items(), _LISTED):
         what = "a whole module" if isinstance(value, nn.Module) else f"{len(value)} tensor{'s' * (len(value) > 1)}"
         details.append((_spoken(path), what))
-        if all(part.isidentifier() for part in path) and not isinstance(value, nn.Module):
+    remedies = _taken([path for path, value in found.items() if not isinstance(value, nn.Module)], name)
+    headline = f"{name} was not loaded: it holds {len(found)} sets of weights, and which is meant cannot be told"
+    return LoadError("RS364", headline, details=details, remedies=[*remedies, _THEN] if remedies else [SAVE_WEIGHTS])
+
+
+def _taken(paths: list[tuple[str, ...]], name: str) -> list[tuple[str, str]]:
+    """How the first few sets of weights are each taken out of their file."""
+    steps = []
+    for path in paths[:_LISTED]:
+        if all(part.isidentifier() for part in path):
             keys = "".join(f"[{part!r}]" for part in path)
             command = f"torch.save(torch.load({name!r}, weights_only=True){keys}, 'weights.pt')"
-            remedies.append((f"Save {_spoken(path)} alone", command))
-    headline = f"{name} was not loaded: it holds {len(found)} sets of weights, and which is meant cannot be told"
-    return LoadError("RS364", headline, details=details, remedies=remedies or [SAVE_WEIGHTS])
+            steps.append((f"Save {_spoken(path)} alone", command))
+    return steps
+
+
+def _deep(content: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The keys that lead to state dicts under names that training loops do not use; only named, never taken."""
+    if not isinstance(content, Mapping) or len(path) > _DEPTH:
+        return []
+    found = []
+    for key, value in itertools.islice(content.items(), _SEARCHED):
+        if isinstance(key, str) and key.isidentifier() and not key.lower().startswith(_NO_WEIGHTS):
+            found += [(*path, key)] if is_state_dict(value) else _deep(value, (*path, key))
+    return found
 
 
 def _spoken(path: tuple[str, ...]) -> str:

@@ -65,9 +65,10 @@ def trusted(path: Path, name: str, kind: Kind, options: LoadOptions) -> Note:
     """
     if not is_trusting(options):
         error = refuse(path, name, kind)
+        arch = " --arch yourmodule:Net" if path.is_dir() and not (options.arch or options.weights) else ""
         risky = (
             f"Runs any code in the {'directory' if path.is_dir() else 'file'}",
-            f"{command(name, options)} --trust",
+            f"{command(name, options)} --trust{arch}",
         )
         raise LoadError(error.code, error.headline, details=error.details, remedies=[*error.remedies, risky])
     digest = sha256(path / ".metadata" if path.is_dir() else path)
@@ -81,6 +82,20 @@ def trusted(path: Path, name: str, kind: Kind, options: LoadOptions) -> Note:
     return Note(
         "RS346", f"{display_name(path.name)} was trusted: loading it may have run code that it holds (sha256 {digest})"
     )
+
+
+def granted(options: LoadOptions) -> str:
+    """The flags of trust as they were typed, to be said again.
+
+    Args:
+        options: `allow`, `trust` and `trust_sha256` are looked at.
+
+    Returns:
+        The flags, each with a space before it.
+    """
+    allowed = "".join(f" --allow {shlex.quote(pattern)}" for pattern in options.allow)
+    content = f" --trust-sha256 {options.trust_sha256}" if options.trust_sha256 else ""
+    return f"{allowed}{' --trust' if options.trust else ''}{content}"
 
 
 def command(name: str, options: LoadOptions | None) -> str:

@@ -63,13 +63,16 @@ def asks_for_code(
         "RS301",
         f"{name} was not loaded: it asks to import code",
         details=details,
-        remedies=[SAVE_WEIGHTS] if bad else _ways(wants, kind, command(name, options), options),
+        remedies=[SAVE_WEIGHTS] if bad else _ways(wants, kind, name, options),
     )
 
 
-def _ways(wants: Wants, kind: Kind, typed: str, options: LoadOptions | None) -> list[tuple[str, str]]:
+def _ways(wants: Wants, kind: Kind, name: str, options: LoadOptions | None) -> list[tuple[str, str]]:
     """The ways to the model of a file that asks for code, the safest first."""
     users = sorted(filter(is_users, wants.names))
+    scripted = any(user.startswith("__main__.") for user in users)
+    whole = options is not None and options.weights is not None and wants.root is not None and is_users(wants.root)
+    typed = command(name, None if whole else options)  # a whole module brings its own factory
     remedies = []
     if users and len(users) == len(wants.names) and kind is not Kind.TORCH_LEGACY:
         fresh = sorted({_pattern(user) for user in users})
@@ -80,7 +83,8 @@ def _ways(wants: Wants, kind: Kind, typed: str, options: LoadOptions | None) -> 
         remedies += [SAVE_WEIGHTS, ("Safer, no pickled code", _factory(users, wants.root, options))]
     else:
         remedies.append(SAVE_WEIGHTS)
-    return [*remedies, ("Runs any code in the file", f"{typed} --trust")]
+    script = f" --allow {shlex.quote(_pattern('__main__'))}" if scripted else ""
+    return [*remedies, ("Runs any code in the file", f"{typed} --trust{script}")]
 
 
 def listed(names: Collection[str]) -> str:

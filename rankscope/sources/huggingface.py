@@ -7,9 +7,12 @@ fills what is missing with random numbers, and a random layer looks healthy.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from rankscope.errors import LoadError
 from rankscope.formats import Kind, format_of, refuse
@@ -49,7 +52,7 @@ def open_huggingface(spec: str, options: LoadOptions) -> Source:
     transformers = _transformers(spec)
     directory = _local(typed, spec)
     if (kind := format_of(directory)) is not Kind.HF_DIRECTORY:
-        refused = refuse(directory, spec, kind)
+        refused = refuse(directory, typed if Path(typed).is_dir() else spec, kind)
         raise refused
     with _told(transformers, spec):
         kinds = transformers.CONFIG_MAPPING.keys()
@@ -89,6 +92,12 @@ def _transformers(spec: str) -> ModuleType:
 
 def _local(typed: str, spec: str) -> Path:
     """The directory of a model: the one typed, or its snapshot in the local cache."""
+    if not typed:
+        raise LoadError(
+            "RS339",
+            f"{spec} was not loaded: it names no directory and no cached model",
+            remedies=[("A directory, or a name of the cache", "rankscope probe hf:DIR")],
+        )
     if Path(typed).is_dir():
         return Path(typed)
     if Path(typed).is_file():
@@ -113,14 +122,15 @@ def _local(typed: str, spec: str) -> Path:
 
 
 def _class(transformers: ModuleType, config: Any) -> Any:
-    """The architecture that the config names where it is one of transformers' own and takes this config."""
+    """The architecture that the config names, if it is of transformers and takes this config; else its base."""
     for name in config.architectures or ():
         found: Any = getattr(transformers, str(name), None)
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             kind = getattr(found, "config_class", None)
             if isinstance(kind, type) and isinstance(config, kind):
                 return found
-    return None
+    with torch.device("meta"):  # without memory: only its class is wanted
+        return type(transformers.AutoModel.from_config(config, trust_remote_code=False))
 
 
 def _config(transformers: ModuleType, directory: Path) -> Any:
@@ -131,9 +141,7 @@ def _build(transformers: ModuleType, directory: Path, spec: str, seed: int) -> n
     """The architecture with random weights."""
     with _told(transformers, spec), seeded(seed):
         config = _config(transformers, directory)
-        found = _class(transformers, config)
-        make = found or (lambda c: transformers.AutoModel.from_config(c, trust_remote_code=False))
-        model: nn.Module = make(config)
+        model: nn.Module = _class(transformers, config)(config)
         return model.eval()
 
 
@@ -145,8 +153,7 @@ def _load(transformers: ModuleType, directory: Path, files: list[Path], spec: st
     remembered = remember(state) if state is not None else None
     with _told(transformers, spec), seeded(0):
         config = _config(transformers, directory)
-        found = _class(transformers, config) or transformers.AutoModel
-        model, info = found.from_pretrained(
+        model, info = _class(transformers, config).from_pretrained(
             None if pickled else str(directory),
             config=config,
             state_dict=state,
@@ -221,17 +228,30 @@ def _said(error: BaseException) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _told(transformers: ModuleType, spec: str) -> Iterator[None]:
-    """Keep transformers quiet, and say in one line what it raised; its loggers are left as they were."""
+    """Keep transformers quiet and off the network, and say in one line what it raised; it is left as it was."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
+    # it looks up a backbone on the network, and asks on the terminal whether to run the code of a config in a config
+    hub: Any = importlib.import_module("huggingface_hub.constants")
+    code: Any = importlib.import_module("transformers.dynamic_module_utils")
+    offline, patience = hub.HF_HUB_OFFLINE, code.TIME_OUT_REMOTE_CODE
+    hub.HF_HUB_OFFLINE, code.TIME_OUT_REMOTE_CODE = True, 0
     try:
         yield
     except Exception as error:
         details = _said(error)
-        raise LoadError("RS336", f"{spec} was not loaded: transformers could not make it", details=details) from error
+        directory = spec.removeprefix("hf:")
+        alone = f"python -c \"import transformers; transformers.AutoModel.from_pretrained('{directory}')\""
+        raise LoadError(
+            "RS336",
+            f"{spec} was not loaded: transformers could not make it",
+            details=details,
+            remedies=[("See whether transformers does by itself", alone)],
+        ) from error
     finally:
+        hub.HF_HUB_OFFLINE, code.TIME_OUT_REMOTE_CODE = offline, patience
         log.set_verbosity(verbosity)
         if bars:
             log.enable_progress_bar()

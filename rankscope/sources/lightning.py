@@ -15,6 +15,7 @@ from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._arch import open_weights
 from rankscope.sources._levels import read
 from rankscope.sources._state import State, state_dict
+from rankscope.sources._trust import granted
 
 if TYPE_CHECKING:
     from rankscope.records import Note, Source
@@ -46,7 +47,7 @@ def read_state(path: Path, name: str, options: LoadOptions) -> tuple[State, tupl
         Names to tensors, and what to know of how they were read.
     """
     content, notes = read(path, name, Kind.LIGHTNING, options)
-    state, more = state_dict(_weights(content), name)
+    state, more = state_dict(_weights(content), name, granted(options))
     return state, (*notes, *more)
 
 

@@ -10,6 +10,7 @@ from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._levels import read_pickle
 from rankscope.sources._model import as_source
 from rankscope.sources._state import State, state_dict
+from rankscope.sources._trust import granted
 
 if TYPE_CHECKING:
     from rankscope.records import Note, Source
@@ -41,7 +42,7 @@ def read_state(path: Path, name: str, options: LoadOptions) -> tuple[State, tupl
         Names to tensors, and what to know of how they were read.
     """
     content, notes = read_pickle(path, name, Kind.PICKLE, options)
-    state, more = state_dict(content, name)
+    state, more = state_dict(content, name, granted(options))
     return state, (*notes, *more)
 
 

@@ -6,10 +6,12 @@ directory goes last on the path, so that a file called ``html.py`` in it cannot 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -20,6 +22,9 @@ from rankscope.sources import FORMS, Form, LoadOptions, refuse_scripted
 from rankscope.sources._finish import load_weights, refuse_meta, seeded
 from rankscope.sources._names import exists, no_such_file, shown
 from rankscope.user_code import locate, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FACTORY = ("Name a function or class that gives the module", "def make(): return Net(…)")
 
@@ -63,10 +68,26 @@ def open_python(spec: str, options: LoadOptions) -> Source:
         note = Note("RS501", "weights are random: those of the factory, by request (--init-only)")
     notes: tuple[Note, ...] = (note,)
     if options.weights:
-        digest, notes = load_weights(model, options)
+        with _as_typed(spec):
+            digest, notes = load_weights(model, options)
     return Source(
         refuse_meta(model, spec), f"{shown(left)}:{right}", "python", sha256=digest, example=example, notes=notes
     )
+
+
+@contextlib.contextmanager
+def _as_typed(spec: str) -> Iterator[None]:
+    """Name the factory that was typed, and its script, in the next steps of an error about its weights."""
+    try:
+        yield
+    except LoadError as error:
+        left = spec.rpartition(":")[0]
+        script = left if left.endswith(".py") and shlex.quote(left) == left else "yourscript.py"
+        error.remedies = tuple(
+            (label, text.replace("yourmodule:Net", shlex.quote(spec)).replace("yourscript.py", script))
+            for label, text in error.remedies
+        )
+        raise
 
 
 def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
@@ -91,8 +112,7 @@ def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
     if isinstance(factory, nn.Module):
         return refuse_scripted(factory, target), None
     _check_arguments(factory, target)
-    module = Path(left).stem if left.endswith(".py") else left
-    alone = ("Run it by itself, and mend what it shows", f'python -c "from {module} import {right}; {right}()"')
+    alone = ("Run it by itself, and mend what it shows", _alone(left, right))
     with told(LoadError, "RS333", f"{target} was not loaded: {right} raised", [alone]), seeded(seed):
         made = factory()
         made = made() if isinstance(made, type) else made
@@ -104,6 +124,14 @@ def make(target: str, seed: int) -> tuple[nn.Module, Batch | None]:
             remedies=[_FACTORY],
         )
     return refuse_scripted(model, target), None if example is None else as_batch(example)
+
+
+def _alone(left: str, right: str) -> str:
+    """The command that calls a factory without rankscope; a file is found beside itself."""
+    module, folder = (Path(left).stem, Path(left).parent) if left.endswith(".py") else (left, Path())
+    first = right.partition(".")[0]
+    path = "" if folder == Path() else f"PYTHONPATH={shlex.quote(str(folder))} "
+    return f'{path}python -c "from {module} import {first}; {right}()"'
 
 
 def as_batch(inputs: Any) -> Batch:

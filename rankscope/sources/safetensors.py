@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from rankscope.errors import LoadError, UsageError
@@ -9,6 +10,7 @@ from rankscope.formats import Kind
 from rankscope.records import Note, Source, display_name
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._arch import open_weights
+from rankscope.sources._header import within
 from rankscope.sources._state import State, read_safetensors
 
 # The key of the header under which rankscope's own checkpoints name their architecture.
@@ -34,7 +36,8 @@ def open_safetensors(spec: str, options: LoadOptions) -> Source:
     if header is not None:
         header = f"zoo:{header.removeprefix('zoo:')}"
     try:
-        return open_weights(spec, state, options, "safetensors", header)
+        with within(state, header, spec) if header and not options.arch else contextlib.nullcontext():
+            return open_weights(spec, state, options, "safetensors", header)
     except UsageError as error:
         if options.arch:
             raise

@@ -43,6 +43,9 @@ class ZooEntry:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+_SEED = ZooOption("seed", "0", "a whole number", "the seed of the random weights, beats --seed")
+
+
 def list_zoo() -> tuple[ZooEntry, ...]:
     """What the zoo holds: the architectures, then the demo checkpoints; the twin of ``rankscope zoo``.
 
@@ -73,7 +76,7 @@ def _architecture(name: str) -> ZooEntry:
         description=entry.description,
         paper=words.get("paper"),
         claim=words.get("claim"),
-        options=options,
+        options=(*options, _SEED),
     )
 
 

@@ -26,16 +26,20 @@ class Written(nn.Module):
         if self.form == "layer":
             y = x - x.mean(-1, keepdim=True)
             return self.weight * y / (y.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+        if self.form == "power":
+            return self.weight * (x * (x.pow(2).mean(-1, keepdim=True) + 1e-5).pow(-0.5))
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5))
 
 
 NORMS = {"module": lambda: nn.LayerNorm(16), "layer": lambda: Written("layer"), "rms": lambda: Written("rms")}
+NORMS["power"] = lambda: Written("power")
+MODULES = NORMS | {"none": nn.Identity}
 
 
 class Block(nn.Module):
     def __init__(self, where, norm):
         super().__init__()
-        self.norm, self.inner, self.outer = NORMS[norm](), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.norm, self.inner, self.outer = MODULES[norm](), nn.Linear(16, 16), nn.Linear(16, 16)
         self.where = where
 
     def forward(self, x):
@@ -51,6 +55,13 @@ def test_where_a_stack_normalises(where, norm):
     found = adds(Stack([Block(where, norm) for _ in range(3)]), ids())
     assert [add.norm for add in found if add.status == "residual"] == [where] * 3
     assert [add.layer.index for add in found if add.status == "residual"] == [1, 2, 3]
+
+
+def test_a_net_without_norms_has_none_before_its_branches():
+    blocks = [Block("pre", "none") for _ in range(3)]
+    model = Stack(blocks)
+    model.head = nn.Sequential(nn.LayerNorm(16), model.head)  # after the last block: none of theirs
+    assert [add.norm for add in adds(model, ids()) if add.status == "residual"] == [None] * 3
 
 
 @pytest.mark.parametrize(("first", "norm"), [(True, "pre"), (False, "post")])

@@ -80,6 +80,59 @@ class Modulate(nn.Module):
         return x * (1 + shift) + shift
 
 
+class Quantised(nn.Module):
+    """An activation of one's own, which a model numbers and calls twice before its blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Linear(1, 1)
+
+    def forward(self, x):
+        return (x * self.scale.weight.sum()).round()
+
+
+class Gate(nn.Module):
+    """A residual add inside one kernel, which no trace sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.norms = nn.ModuleList([Modulate()])
+        self.gate, self.branch = nn.GRUCell(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x):
+        y = self.norms[0](x, 1).flatten(0, 1)
+        return self.gate(self.branch(y), x.flatten(0, 1)).reshape_as(x)
+
+
+class Prepared(Stack):
+    def __init__(self, blocks, act):
+        super().__init__(blocks)
+        self.act1, self.embed = act, nn.Sequential(self.embed, act, act)
+
+
+def test_what_is_called_often_but_adds_nothing_is_no_stack_beside_the_blocks():
+    assert found(Prepared([PreNorm(16) for _ in range(3)], Quantised()), ids()) == {"blocks.*": 3}
+    assert found(Stack([Gate() for _ in range(3)]), ids()) == {"blocks.*": 3}
+
+
+class Reversed(nn.Module):
+    """The stack that runs first is the deeper one in names, and the later one in the order of attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(PreNorm(16) for _ in range(2))
+        self.first = nn.ModuleDict({"blocks": nn.ModuleList(PreNorm(16) for _ in range(3))})
+
+    def forward(self, x):
+        for block in [*self.first["blocks"], *self.blocks]:
+            x = block(x)
+        return x
+
+
+def test_stacks_come_in_the_order_of_their_running():
+    assert list(found(Reversed(), torch.randn(2, 5, 16)).items()) == [("first.blocks.*", 3), ("blocks.*", 2)]
+
+
 class Cell(nn.Module):
     """A recurrent cell of one's own, called once a token: a loop over tokens is no stack."""
 

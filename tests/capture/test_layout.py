@@ -34,7 +34,7 @@ def test_no_tensor_at_all():
         axes(Batch(("text",)), None)
 
 
-LINEAR, CONV1, CONV2 = nn.Linear(4, 4), nn.Conv1d(4, 4, 1), nn.Conv2d(3, 3, 1)
+LINEAR, CONV1, CONV2 = nn.Linear(4, 4), nn.Conv1d(4, 4, 1), nn.Conv2d(4, 4, 1)
 MARK = X(2, 9, 4)  # the answer: every case below is a rearrangement of it
 
 
@@ -56,6 +56,35 @@ MARK = X(2, 9, 4)  # the answer: every case below is a rearrangement of it
 )
 def test_arrange(tensor, module, where):
     assert torch.equal(arrange(tensor, module, where), MARK)
+
+
+@pytest.mark.parametrize(
+    ("shape", "where", "reason"),
+    [
+        ((4, 9, 8), Axes(2, 9, None), "several residual streams"),  # hyper-connections
+        ((81, 9, 8), Axes(9, 9, None), "several residual streams"),  # as many sequences as tokens
+        ((3, 9, 8), Axes(1, 9, None), "several residual streams"),
+        ((2, 9, 3, 8), Axes(2, 9, None), "several residual streams"),
+        ((3, 2, 9, 8), Axes(2, 9, None), "several residual streams"),
+        ((2, 2, 6, 8), Axes(2, 9, None), "--layout bhwc"),  # channels of a time series, or heads
+    ],
+)
+def test_what_several_axes_could_count_is_not_read_by_chance(shape, where, reason):
+    with pytest.raises(Unmeasurable, match=reason):
+        arrange(X(*shape), LINEAR, where)
+
+
+@pytest.mark.parametrize(
+    ("shape", "module", "where", "tokens"),
+    [
+        ((2, 3, 3, 4), LINEAR, Axes(2, 9, None), 9),  # the tokens of a sequence on a grid
+        ((2, 1, 6, 4), LINEAR, Axes(2, 9, None), 6),
+        ((2, 4, 5, 5), CONV2, Axes(2, 9, None), 25),  # an image beside a text
+        ((2, 2, 6, 4), LINEAR, Axes(2, 9, "bhwc"), 12),
+    ],
+)
+def test_a_grid_that_evidence_speaks_for_is_read(shape, module, where, tokens):
+    assert arrange(X(*shape), module, where).shape[1] == tokens
 
 
 def test_a_matrix_of_an_mlp_is_one_sequence():

@@ -6,7 +6,7 @@ from nets import PreNorm, Stack, ids
 from torch import nn
 
 from rankscope.capture.plan import plan
-from rankscope.capture.session import forward, undisturbed
+from rankscope.capture.session import call, forward, undisturbed
 from rankscope.capture.trace import trace
 from rankscope.errors import CaptureError
 from rankscope.records import Batch
@@ -79,3 +79,21 @@ def test_a_model_that_raises_is_told_in_the_users_terms():
 def test_targets_go_to_the_model_only_where_it_takes_them():
     model = Stack([PreNorm(16), PreNorm(16)])
     forward(model, Batch((ids(),), {"labels": ids()}), planned(model, ids()), lambda place, tensor: None)
+
+
+def test_inputs_that_run_are_offered_where_those_given_do_not():
+    model = Stack([PreNorm(16), PreNorm(16)])
+    with pytest.raises(CaptureError) as caught:
+        call(model, Batch((torch.randn(2, 5, 3),)), suggest=True)
+    label, flags = caught.value.remedies[0]
+    assert (label, flags.split("=")[1]) == ("The model was seen to run on", "8x128:int64:0..10'")
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't")])
+def test_memory_that_ran_out_is_told_as_such(error):
+    class Large(nn.Module):
+        def forward(self, x):
+            raise error
+
+    with pytest.raises(CaptureError, match=r"ran out of memory \[RS901\]"):
+        call(Large(), Batch((torch.zeros(2, 2),)))

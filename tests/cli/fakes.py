@@ -83,7 +83,7 @@ def modules(calls: Calls) -> dict[str, types.ModuleType]:
     vars(sources).update(LoadOptions=dict, open_model=open_model)
     vars(inputs).update(InputOptions=dict, gather=gather)
     vars(measures).update(resolve=resolve)
-    vars(pipeline).update(MeasureOptions=Options, measure=measure)
+    vars(pipeline).update(MeasureOptions=Options, measure=measure, check_options=lambda *_: None)
     return dict(zip(NAMES, (sources, inputs, measures, pipeline), strict=True))
 
 

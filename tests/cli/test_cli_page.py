@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rankscope.cli import main
+from rankscope.config import read
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^(?:\$ )?rankscope (.+)$", PAGE, re.MULTILINE)
@@ -33,3 +34,11 @@ def test_what_inspect_shows_is_what_the_page_shows(capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     block = PAGE.partition("$ rankscope inspect baseline\n")[2].partition("```")[0]
     assert all(line in shown for line in block.splitlines() if line != "…")
+
+
+def test_the_configuration_on_the_page_is_read(tmp_path: Path) -> None:
+    (tmp_path / "rankscope.toml").write_text(PAGE.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    assert read(tmp_path / "rankscope.toml").models == {
+        "small": "zoo:transformer,depth=6,seed=1",
+        "ours": "runs/last.pt",
+    }

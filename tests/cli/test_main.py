@@ -124,7 +124,11 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
     assert "rankscope 0." in out
     assert "Measure:\n  compare" in out
-    assert [group for group in GROUPS if f"\n{group.capitalize()}:" in out] == ["measure", "judge", "look"]  # only what exists
+    assert [group for group in GROUPS if f"\n{group.capitalize()}:" in out] == [
+        "measure",
+        "judge",
+        "look",
+    ]  # only what exists
 
 
 def test_every_module_of_the_folder_is_a_command_in_a_group() -> None:
@@ -248,3 +252,13 @@ def test_a_stream_that_the_shell_closed_changes_no_exit_code(closed: str, words:
 
     typed = f"{sys.executable} -m rankscope {words} {closed}"
     assert subprocess.run(["sh", "-c", typed], capture_output=True, check=False).returncode == code
+
+
+def test_several_models_are_told_to_go_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "a.pt", "b.pt"]) == 2
+    assert 'for model in *.pt; do rankscope probe "$model"; done' in capsys.readouterr().err
+
+
+def test_a_count_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "a.pt", "--batch-size", "x"]) == 2
+    assert "'x' is not a valid whole number" in capsys.readouterr().err

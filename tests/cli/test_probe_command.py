@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -16,6 +17,7 @@ from reports import a_report
 
 from rankscope.cli import main
 from rankscope.cli._command import Option
+from rankscope.cli._terminal import Terminal
 from rankscope.cli.probe import command
 from rankscope.renderers import load
 
@@ -202,7 +204,10 @@ def test_an_interrupt_leaves_nothing(calls: Calls, capsys: pytest.CaptureFixture
 
 def test_quiet_says_nothing_and_verbose_shows_all(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", "m", "-q"]) == 0
-    assert capsys.readouterr().err == ""
+    quiet = capsys.readouterr()
+    assert quiet.err == ""
+    assert "note " not in quiet.out
+    assert "healthy: " in quiet.out
     assert main(["probe", "m", "-v"]) == 0
     assert "more measures" not in capsys.readouterr().out
 
@@ -231,6 +236,15 @@ def test_a_bar_on_a_terminal_leaves_nothing_in_the_result(tmp_path: Path) -> Non
         assert b"the model prints" in screen
     os.close(ours)
     os.close(theirs)
+
+
+def test_in_one_place_a_note_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Terminal(announced=["inferred"])
+    with (tmp_path / "a").open("w") as here, (tmp_path / "a").open("a") as same, (tmp_path / "b").open("w") as apart:
+        monkeypatch.setattr(sys, "stdout", here)
+        for stream, known in ((same, {"inferred"}), (apart, set()), (io.StringIO(), set())):
+            monkeypatch.setattr(sys, "stderr", stream)
+            assert told.style(wide=False).announced == known
 
 
 def test_a_signal_in_the_middle(tmp_path: Path) -> None:

@@ -121,3 +121,15 @@ def test_torch_is_not_loaded(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "0 []"
     assert json.loads((tmp_path / "r.json").read_text())["schema"]
+
+
+def test_a_file_that_may_not_be_read_is_told_by_who_opens_it(
+    saved: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr(Path, "read_text", denied)
+    assert main(["report", "a.json"]) == 3
+    assert "Look what is there:  ls -l ." in capsys.readouterr().err

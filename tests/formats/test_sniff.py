@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import hostile
 import pytest
@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from rankscope.errors import LoadError
+from rankscope.formats import refuse
 from rankscope.formats._refusals import _REFUSALS
 from rankscope.sources import Kind, format_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTENT = {
     Kind.TORCH_ZIP: lambda: hostile.saved(hostile.net()),
@@ -91,3 +89,29 @@ def test_a_spoiled_archive_has_a_kind(cut: int, at: int, value: int, tmp_path: P
     data = bytearray(hostile.saved(hostile.net()))
     data[at % len(data)] = value
     assert format_of(hostile.raw(tmp_path / "x", bytes(data[: len(data) - cut]))) in Kind
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_never_copied_into_a_file(path: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        format_of(Path(path))
+    assert caught.value.code == "RS311"
+    assert "cat" not in str(caught.value.remedies)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "step"),
+    [
+        ("m.pt.gz", b"\x1f\x8b", "gunzip < m.pt.gz > m.pt"),
+        ("m", b"\x1f\x8b", "gunzip < m > m.unpacked"),
+        ("m.tar.gz", b"\x1f\x8b", "tar xf m.tar.gz"),
+        ("m.tgz", b"\x1f\x8b", "tar xf m.tgz"),
+        ("m.pt.xz", b"\xfd7zXZ\x00", "unxz < m.pt.xz > m.pt"),
+        ("m.7z", b"7z\xbc\xaf\x27\x1c", "7z x m.7z"),
+        ("m.tar", bytes(257) + b"ustar", "tar xf m.tar"),
+    ],
+)
+def test_what_is_packed_is_unpacked_by_what_packed_it(name: str, head: bytes, step: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(head + bytes(20))
+    assert refuse(path, name, format_of(path)).remedies == (("Unpack it", step),)

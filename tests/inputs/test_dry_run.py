@@ -129,8 +129,10 @@ def test_ids_out_of_range_in_a_later_batch() -> None:
 
 
 def test_a_sequence_longer_than_the_table_of_positions() -> None:
-    with pytest.raises(InputError, match=r"what the model makes of the inputs holds the token id 40.*positions has 40"):
-        from_python(source(Positions(longest=40)), torch.ones(2, 41, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"idx has 41 tokens a sequence, but positions .* for 40 at most") as caught:
+        from_python(source(Positions(longest=40)), torch.ones(9, 41, dtype=torch.int64))
+    assert caught.value.code == "RS216"
+    assert "--random 'idx=9x40:int64:0..69'" in str(caught.value)
 
 
 def test_columns_with_vocabularies_of_their_own_are_not_refused() -> None:
@@ -168,6 +170,13 @@ def test_floats_where_ids_are_wanted() -> None:
         from_python(source(Ids()), torch.randn(2, 6))
     assert caught.value.code == "RS217"
     assert "--random 'ids=8x128:int64:0..49'" in str(caught.value)
+
+
+def test_the_shape_told_is_the_one_that_was_given() -> None:
+    with pytest.raises(InputError, match=r"holds float32 of shape \(8, 32, 64\), but embedding"):
+        from_python(source(Ids()), torch.randn(8, 32, 64))
+    with pytest.raises(InputError, match=r"holds int64 of shape \(7, 20\), but"):
+        from_python(source(nn.LSTM(20, 4)), torch.ones(7, 20, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("model", [mlp(), nn.Conv2d(3, 4, 3), nn.LSTM(20, 4), encoder(batch_first=True, width=20)])

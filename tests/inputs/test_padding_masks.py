@@ -249,3 +249,15 @@ def test_no_such_note_with_a_mask_or_on_request() -> None:
     model.config = Config()
     assert from_python(source(model), (IDS, KEEP)).notes == ()
     assert from_python(source(model), (IDS,), InputOptions(mask="none")).notes == ()
+
+
+def test_a_mask_that_forward_does_not_take_drops_no_token() -> None:
+    class Bert(Masked):
+        config = type("Config", (), {"pad_token_id": 0, "eos_token_id": None})()
+
+    inputs = from_python(source(Bert()), {"input_ids": IDS, "mask": KEEP})
+    assert [note.code for note in inputs.notes] == ["RS215", "RS223"]
+    assert "did you mean attention_mask?" in inputs.notes[0].text
+    assert not any(batch.keep for batch in inputs.batches)
+    named = from_python(source(Bert()), {"input_ids": IDS, "mask": KEEP}, InputOptions(mask="mask", mask_sense="keep"))
+    assert all(batch.keep for batch in named.batches)

@@ -193,10 +193,11 @@ def test_a_large_vocabulary_needs_a_tokenizer(text: Path) -> None:
 
 
 def test_a_model_that_looks_nothing_up(text: Path) -> None:
-    with pytest.raises(InputError, match=r"the vocabulary of the model is not known"):
-        read(nn.Linear(4, 4), text)
-    with pytest.raises(InputError, match=r"multiplies it by torch.float32 weights \[RS218\]"):
-        read(nn.Linear(4, 4), text, tokenizer="bytes")
+    stock = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+    for model in (nn.Linear(4, 4), stock):
+        for tokenizer in (None, "bytes"):
+            with pytest.raises(InputError, match=r"takes numbers, not token ids \[RS218\]"):
+                read(model, text, tokenizer=tokenizer)
 
 
 def test_bytes_outside_a_small_vocabulary(text: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from cases import FORMS
 
-from rankscope.measures import MEASURES, bounds_beside, evaluate, in_form, resolve
+from rankscope.measures import MEASURES, _beside, bounds_beside, evaluate, in_form, resolve
 from rankscope.spectra import spectrum
 
 
@@ -108,3 +108,18 @@ def test_neither_generator_of_the_process_is_touched():
     bounds_beside.cache_clear()
     assert beside("effective_rank_unit", 33, 17, torch.bfloat16) == first, "the same in every run"
     assert all(math.isfinite(value) for value in first)
+
+
+def test_fewer_draws_of_long_matrices_leave_the_reference_where_it_is(monkeypatch):
+    names = ["effective_rank", "stable_rank_unit", "mu_bar_unit"]
+    few = [beside(name, 4096, 8, torch.float32) for name in names]
+    monkeypatch.setattr("rankscope.measures._beside.MOST_DRAWN", 1 << 22)
+    caches = (_beside.bounds_beside, _beside._gaussian, _beside._scaled, _beside._rounded, _beside._rounded_rank_one)
+    for each in caches:
+        each.cache_clear()
+    many = [beside(name, 4096, 8, torch.float32) for name in names]
+    for each in caches:
+        each.cache_clear()
+    assert few != many
+    for here, there in zip(few, many, strict=True):
+        assert here == pytest.approx(there, rel=2e-3)

@@ -115,6 +115,7 @@ def test_identities_of_mu(y):
     assert mu**2 == pytest.approx((y.square().sum() - n * gamma.square().sum()).item(), rel=1e-6, abs=1e-9)
     unit = in_form(y, "unit")
     assert value("mu", unit) ** 2 == pytest.approx((n - 1) * (1 - value("token_similarity", y)), rel=1e-6, abs=1e-9)
+    assert value("token_similarity", unit) == pytest.approx(value("token_similarity", y), abs=1e-12)  # needs no _unit
     tail = torch.linalg.svdvals(y)[1:].norm().item()
     assert mu >= tail * (1 - 1e-9)
     assert mu_bar >= value("rank_one_residual", y) * (1 - 1e-6) - 1e-7

@@ -107,3 +107,11 @@ def test_an_unknown_name_is_answered_with_the_nearest(typed, near):
 def test_every_preset_resolves():
     for preset in PRESETS:
         assert resolve([preset])
+
+
+def test_a_misspelt_measure_is_told_the_near_ones_and_where_all_are():
+    with pytest.raises(UsageError) as caught:
+        resolve(["mu_baar"])
+    assert [label for label, _ in caught.value.details] == ["did you mean"]
+    assert "mu_bar" in caught.value.details[0][1]
+    assert caught.value.remedies == (("All of them", "rankscope explain"),)

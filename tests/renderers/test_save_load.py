@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from reports import a_hostile_report, a_report
 
 import rankscope
-from rankscope.errors import CannotMeasure, UsageError
+from rankscope.errors import CannotMeasure, DegradedWarning, UsageError
+from rankscope.records import Vector
 from rankscope.renderers import RENDERERS, check, load, save
 
 if TYPE_CHECKING:
@@ -52,6 +54,15 @@ def whole() -> dict:
     return a_report(depth=1).to_dict()
 
 
+VECTOR = Vector("h", 0, "h.0.input", "block", "sequence", None, None, "singular_values", 1, ((3.0, 0.5), (2.0, 0.0)))
+
+
+def with_spectrum(**fields: object) -> str:
+    data = replace(a_report(depth=1), spectra=(VECTOR,)).to_dict()
+    data["spectra"][0].update(fields)
+    return json.dumps(data)
+
+
 def changed(**fields: object) -> str:
     data = whole()
     data["rows"][0].update(fields)
@@ -63,8 +74,8 @@ def changed(**fields: object) -> str:
     [
         ("", "RS602"),
         (json.dumps(whole())[:-200], "RS602"),
-        ("[1, 2]", "RS603"),
-        ("{}", "RS603"),
+        ("[1, 2]", "RS602"),
+        ("{}", "RS602"),
         (json.dumps(whole() | {"schema": "rankscope.report/9"}), "RS603"),
         (json.dumps({k: v for k, v in whole().items() if k != "rows"}), "RS602"),
         (json.dumps(whole() | {"rows": [1]}), "RS602"),
@@ -77,6 +88,15 @@ def changed(**fields: object) -> str:
         (changed(status="fine"), "RS602"),
         (changed(layer_index="1"), "RS602"),
         (changed(layer=7), "RS602"),
+        (changed(samples=["0.5"]), "RS602"),
+        (with_spectrum(status="fine"), "RS602"),
+        (with_spectrum(layer_index=None), "RS602"),
+        (with_spectrum(error="small"), "RS602"),
+        (with_spectrum(samples=[["3.0"]]), "RS602"),
+        (with_spectrum(samples=[[3.0, None]]), "RS602"),
+        (with_spectrum(samples=[3.0]), "RS602"),
+        (with_spectrum(samples=7), "RS602"),
+        (with_spectrum(samples=[None]), "RS602"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str, code: str) -> None:
@@ -109,3 +129,20 @@ def test_every_format_takes_the_hostile_report() -> None:
         assert all(suffix.startswith(".") for suffix in entry.suffixes)
     suffixes = [suffix for entry in RENDERERS.values() for suffix in entry.suffixes]
     assert len(suffixes) == len(set(suffixes))
+
+
+def test_a_report_with_spectra_comes_back_equal(tmp_path: Path) -> None:
+    undefined = replace(VECTOR, layer_index=1, samples=(None, (1.0,)), status="undefined", reason="non-finite values")
+    report = replace(a_report(depth=1), spectra=(VECTOR, undefined))
+    save(report, tmp_path / "r.json")
+    assert load(tmp_path / "r.json") == report
+
+
+def test_a_format_of_rows_says_where_it_has_none_to_hold(tmp_path: Path) -> None:
+    report = replace(a_report(depth=1), rows=(), spectra=(VECTOR,))
+    for name in ("csv", "jsonl"):
+        with pytest.warns(DegradedWarning, match=f"the {name} holds no row: what was measured, singular_values, is"):
+            save(report, tmp_path / f"r.{name}")
+    for name in ("json", "md", "table"):
+        RENDERERS[name].text(report)  # keeps them, or shows the note
+    RENDERERS["csv"].text(replace(report, spectra=()))  # nothing was measured at all

@@ -138,6 +138,16 @@ def test_notes_are_shown_unless_they_were_announced() -> None:
     again = shown(report, announced=frozenset({"inputs were inferred"}))
     assert "inferred" not in again
     assert "limits [RS510]" in again
+    quiet = shown(report, notes=False)
+    assert "RS" not in quiet
+    assert "healthy: " in quiet, "the verdict is no note"
+
+
+@pytest.mark.parametrize(("decay", "helps"), [(0.5, True), (1.0, False)])
+def test_a_verdict_that_warns_says_where_the_remedies_are(decay: float, helps: bool) -> None:
+    report = a_report(decay=decay)
+    assert ("what helps: rankscope explain collapsed" in shown(report)) is helps
+    assert ("what helps: `rankscope explain collapsed`" in RENDERERS["md"].text(report)) is helps
 
 
 def test_colours_only_when_asked_and_never_alone() -> None:

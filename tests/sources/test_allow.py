@@ -304,6 +304,25 @@ def test_a_script_with_trust(here: Path) -> None:
     assert [note.code for note in source.notes] == ["RS346"]
 
 
+@pytest.mark.parametrize("granted", [{"allow": ("__main__.*=runs/train.py",)}, {}, {"trust": True}])
+def test_a_whole_module_as_weights_of_its_script_is_one_step_from_its_probe(here: Path, granted: Any) -> None:
+    from_a_script(here)
+    with pytest.raises(LoadError) as caught:
+        open_model("runs/train.py:Net", LoadOptions(weights=Path("main.pt"), **granted))
+    steps = [text for _, text in caught.value.remedies]
+    if granted == {"trust": True}:
+        assert "probe runs/train.py:Net --weights main.pt --trust --allow '__main__.*=runs/train.py'" in steps[0]
+        return
+    assert steps[0] == "rankscope probe main.pt --allow '__main__.*=runs/train.py'"
+    assert "yourmodule" not in str(caught.value)
+    open_model("main.pt", LoadOptions(allow=("__main__.*=runs/train.py",)))
+
+
+def test_trust_is_offered_with_the_script_that_it_takes(here: Path) -> None:
+    step = error_of(from_a_script(here)).remedies[-1][1]
+    assert step.endswith("main.pt --trust --allow '__main__.*=yourscript.py'")
+
+
 def test_the_old_format_is_out_of_reach(save: Any) -> None:
     path, _ = save(lambda m: m.Net(), _use_new_zipfile_serialization=False)
     error = error_of(path, allow=("allowpkg.*",))

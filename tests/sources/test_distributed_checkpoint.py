@@ -50,6 +50,10 @@ def test_nothing_is_loaded_without_trust(tmp_path: Path, arch: str) -> None:
         open_model(path, LoadOptions(arch=arch))
     assert caught.value.code == "RS302"
     assert not (tmp_path / hostile.CANARY).exists()
+    assert caught.value.remedies[-1][1].endswith(f"--arch {arch} --trust")
+    with pytest.raises(LoadError) as caught:
+        open_model(path)
+    assert caught.value.remedies[-1][1].endswith("dcp --trust --arch yourmodule:Net")
 
 
 def test_a_trusted_checksum_covers_what_runs(tmp_path: Path, arch: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import hostile
+import hostile_pickles
 import pytest
 
 from rankscope.errors import LoadError, UsageError, catalogue
@@ -70,3 +72,96 @@ def test_a_flag_that_makes_no_sense_is_told_before_the_file_is_opened(tmp_path: 
     path = hostile.hooked(tmp_path)
     with pytest.raises(UsageError, match="names no package"):
         open_model(path, LoadOptions(allow=("*",)))
+
+
+PACKAGE = """
+import dataclasses, enum, pathlib
+from torch import nn
+from torch.fx import GraphModule
+
+class Sort(enum.Enum):
+    ONE = 1
+
+class Base(enum.Enum):
+    pass
+
+@dataclasses.dataclass
+class Config:
+    width: int = 1
+    def size(self):
+        return self.width
+
+class Net(nn.Module):
+    def __init__(self, path):
+        pathlib.Path(path).mkdir()
+"""
+SORT = hostile_pickles.name("hostilepkg.net.Sort")
+OTHERS = {
+    "constructor called by two": (hostile_pickles.called_by_two, "makes no tensor"),
+    "constructor called by a state": (hostile_pickles.called_by_build, "its state twice"),
+    "constructor called by new": (hostile_pickles.made, r"calls hostilepkg\.net\.Net"),
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of the user's in the current directory, whose program would leave a mark."""
+    folder = tmp_path / "hostilepkg"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "net.py").write_text(PACKAGE)
+    (folder / "__main__.py").write_text(f"import os\nos.mkdir({str(tmp_path / hostile.CANARY)!r})\nclass Net: pass")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("hostilepkg")]:
+        monkeypatch.delitem(sys.modules, name)
+    return tmp_path
+
+
+def refused(folder: Path, body: bytes) -> str:
+    with pytest.raises(LoadError) as caught:
+        open_model(hostile.by_hand(body)(folder), LoadOptions(allow=("hostilepkg.*",)))
+    assert not (folder / hostile.CANARY).exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_file_calls_an_allowed_class(name: str, package: Path) -> None:
+    make, says = OTHERS[name]
+    assert re.search(says, refused(package, make("hostilepkg.net.Net", hostile_pickles.text(hostile.CANARY))))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (hostile_pickles.from_type(SORT, SORT, hostile_pickles.items(b"K\x01")), "makes no tensor"),
+        (hostile_pickles.call("hostilepkg.net.Base", b"K\x01", b"]"), "makes other enums"),
+        (hostile_pickles.blank("hostilepkg.net.GraphModule"), r"a class of torch\.fx"),
+        (hostile_pickles.blank("hostilepkg.__main__.Net"), "asks to import code"),
+        (
+            hostile_pickles.blank("hostilepkg.net.Config")
+            + hostile_pickles.mapped(size=hostile_pickles.name("torch.nn.functional.relu"))
+            + b"b",
+            r"replaces Config\.size",
+        ),
+    ],
+)
+def test_allowed_classes_are_filled_with_data_alone(body: bytes, says: str, package: Path) -> None:
+    assert re.search(says, refused(package, body))
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["own code of a part", "backbone of the network", "file for timm"])
+def test_a_config_is_neither_asked_about_nor_looked_up(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever would answer the question of transformers, there is none; the network is off in spite of the settings."""
+    pytest.importorskip("transformers", reason="the extra hf is not installed")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("the network was asked"))
+    maker, code, says = hostile.HF_CASES[name]
+    with pytest.raises(LoadError, match=says) as caught:
+        open_model(maker(tmp_path))
+    assert caught.value.code == code
+    assert not (tmp_path / hostile.CANARY).exists()

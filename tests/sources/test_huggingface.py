@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rankscope.errors import LoadError, UsageError
+from rankscope.formats import describe
 from rankscope.sources import LoadOptions, open_model
 
 if TYPE_CHECKING:
@@ -177,8 +178,12 @@ def test_what_cannot_be_compared_is_counted(tmp_path: Path) -> None:
     assert "under other names" in open_model(tmp_path / "vit").notes[0].text
 
 
+@pytest.mark.parametrize("pickled", [False, True])
 @pytest.mark.parametrize("architectures", [None, [], ["Trainer"], ["NoSuchModel"], ["BertModel"]])
-def test_no_class_but_a_model_of_this_config(architectures: Any, directory: Path) -> None:
+def test_no_class_but_a_model_of_this_config(architectures: Any, pickled: bool, directory: Path) -> None:
+    if pickled:
+        (directory / "model.safetensors").unlink()
+        hostile.torch_file(directory / "pytorch_model.bin", gpt2().state_dict())
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps({**config, "architectures": architectures}))
     assert type(open_model(directory).model) is transformers.GPT2Model
@@ -281,3 +286,22 @@ def test_fracast_directory_is_not_of_transformers(packaged: Callable[[str, str],
     assert caught.value.code == "RS336"
     with pytest.raises(LoadError, match="--arch yourmodule:Net"):
         open_model(directory / "model.safetensors")
+
+
+@pytest.mark.parametrize("prefix", ["hf:", ""])
+def test_cut_weights_are_told_as_those_of_a_lone_file(prefix: str, directory: Path) -> None:
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(LoadError, match="its last 100 bytes are missing") as caught:
+        open_model(f"{prefix}{directory}")
+    assert caught.value.code == "RS312"
+    assert describe(directory).code == "RS312"
+
+
+def test_the_prefix_alone_names_nothing(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(directory.parent)
+    with pytest.raises(LoadError, match="names no directory"):
+        open_model("hf:")
+    with pytest.raises(LoadError) as caught:
+        open_model("hf:.")
+    assert dict(caught.value.remedies)["Name the directory inside it"] == "rankscope probe ./gpt2"

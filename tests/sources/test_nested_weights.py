@@ -79,7 +79,8 @@ def test_several_are_listed_and_none_is_taken(tmp_path: Path, arch: str) -> None
         load(tmp_path, arch, content)
     assert caught.value.code == "RS364"
     assert dict(caught.value.details) == {"model": "4 tensors", "model_ema": "4 tensors", "[/x]": "1 tensor"}
-    commands = [text for _, text in caught.value.remedies]
+    *commands, then = [text for _, text in caught.value.remedies]
+    assert then.startswith("rankscope probe weights.pt")
     assert len(commands) == 2, "no command is made of a name that is none of Python's"
     before = torch.load(tmp_path / "w.pt")["model_ema"]
     exec(commands[1].replace("'weights.pt'", repr(str(tmp_path / "weights.pt"))), {"torch": torch})
@@ -158,3 +159,14 @@ def test_a_directory_for_weights(tmp_path: Path, arch: str) -> None:
     directory = hostile.hf_directory(tmp_path, {"model_type": "bert"})
     with pytest.raises(LoadError, match="it is a directory, not a file of weights"):
         open_model(f"{arch}:Net", LoadOptions(weights=directory))
+
+
+def test_weights_too_deep_to_be_taken_are_named(tmp_path: Path, arch: str) -> None:
+    content = {"train": {"inner": {"best": hostile.net().state_dict()}}, "optimizer": optimizer()}
+    with pytest.raises(LoadError) as caught:
+        load(tmp_path, arch, content)
+    assert caught.value.code == "RS316"
+    (label, step), (_, then) = caught.value.remedies
+    assert label == "Save train.inner.best alone"
+    assert "['train']['inner']['best'], 'weights.pt')" in step
+    assert then == "rankscope probe weights.pt --arch yourmodule:Net"

@@ -103,6 +103,8 @@ def test_a_path_with_a_suffix_needs_no_announcement(here: Path) -> None:
         ("runs/modle.pt", "did you mean  runs/model.pt"),
         ("transformer,depth=2", "did you mean  zoo:transformer"),
         ("org/name", "rankscope probe hf:org/name"),
+        ("pkg.nets", "rankscope probe pkg.nets:NAME"),
+        ("no/such/dir/model.xyz", "Look what is there: ls ."),
         ("x" * 5000, "no such file"),
         ("a\0b", "no such file"),
     ],
@@ -113,11 +115,30 @@ def test_no_such_file_says_what_was_meant(spec: str, text: str, here: Path, monk
     (here / "demos" / "baseline.safetensors").touch()
     (here / "runs").mkdir()
     (here / "model.pt").touch()
+    (here / "pkg").mkdir()
+    (here / "pkg" / "nets.py").touch()
     (here / "runs" / "model.pt").touch()
     with pytest.raises(LoadError) as caught:
         open_model(spec, LoadOptions(aliases={"prod": "m.pt"}))
     assert caught.value.code == "RS310"
     assert text in str(caught.value)
+    assert caught.value.remedies
+
+
+@pytest.mark.parametrize(
+    ("held", "step"),
+    [
+        ("nets.py", "rankscope probe pkg/nets.py:NAME"),
+        ("notes.md", "a model is a file, or a directory with a config.json"),
+        ("w.pt", "rankscope probe pkg/w.pt --arch yourmodule:Net"),
+    ],
+)
+def test_a_directory_names_only_what_lies_in_it(held: str, step: str, here: Path) -> None:
+    (here / "pkg").mkdir()
+    (here / "pkg" / held).touch()
+    with pytest.raises(LoadError) as caught:
+        open_model("pkg")
+    assert [text for _, text in caught.value.remedies] == [step]
 
 
 def test_a_form_is_one_registration(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +153,20 @@ def test_options_are_frozen() -> None:
     with pytest.raises(AttributeError):
         LoadOptions().seed = 3
     assert LoadOptions().aliases == {}
+
+
+def test_what_is_no_model_is_sent_where_it_belongs(here: Path) -> None:
+    (here / "a.json").write_text('{\n "schema": "rankscope.report/1"}')
+    hostile.torch_file(here / "x.pt", torch.ones(2, 3))
+    (here / "train.pt").touch()
+    for spec, step in {
+        "a.json": "rankscope report a.json",
+        "x.pt": "rankscope probe MODEL --input x.pt",
+        "train.py:Net": "ls .",
+    }.items():
+        with pytest.raises(LoadError) as caught:
+            open_model(spec)
+        assert [text for _, text in caught.value.remedies] == [step]
+    with pytest.raises(UsageError) as usage:
+        open_model("m.pt", LoadOptions(allow=("mypackage",)))
+    assert [text for _, text in usage.value.remedies] == ["--allow 'mypackage.*'"]

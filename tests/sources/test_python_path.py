@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -174,7 +175,7 @@ def test_errors_of_the_factory_show_the_cause(here: Path) -> None:
     line = CODE.splitlines().index('        raise RuntimeError("no weights\\nfor you") from error') + 1
     assert f"mynets.py, line {line}, in raises" in text
     assert "because  KeyError: 'deep'" in text
-    assert code_of("mynets.py:leaves") == ("RS333", code_of("mynets.py:leaves")[1])
+    assert code_of("mynets.py:leaves") == ("RS902", code_of("mynets.py:leaves")[1])
     assert "SystemExit: 3" in code_of("mynets.py:leaves")[1]
 
 
@@ -262,3 +263,15 @@ def test_a_flag_that_has_nothing_to_act_on_is_told(here: Path) -> None:
     source = open_model("mynets.py:make", LoadOptions(arch="mynets.py:make", strip_prefix="module."))
     told = [note.text for note in source.notes if note.code == "RS345"]
     assert [text.partition(" ")[0] for text in told] == ["--arch", "--strip-prefix"]
+
+
+def test_the_command_that_runs_a_factory_alone_finds_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "nets.py").write_text("def boom():\n    raise ValueError('mine')\n")
+    with pytest.raises(LoadError) as caught:
+        open_model("deep/nets.py:boom")
+    ((_, step),) = caught.value.remedies
+    assert step == 'PYTHONPATH=deep python -c "from nets import boom; boom()"'
+    told = subprocess.run(step.replace("python", sys.executable), shell=True, capture_output=True, text=True)
+    assert told.stderr.strip().endswith("ValueError: mine")
