@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from rankscope.errors import InputError
+from rankscope.errors import InputError, LoadError
+from rankscope.formats import Kind, format_of
 from rankscope.inputs.values import to_tensor
+from rankscope.sources._restricted import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,13 +121,21 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _torch(path: Path) -> Any:
+    kind = format_of(path)
+    if kind not in {Kind.TORCH_ZIP, Kind.TORCH_LEGACY}:
+        raise _code(path, "Python objects from torch.save")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read raises
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
-        raise _code(path, f"{', '.join(sorted(wanted)[:5]) or 'Python objects'} from torch.save") from error
+        loaded, _ = load(path, path.name, kind)
+    except LoadError as error:
+        wanted = dict(error.details).get("wants")
+        if wanted is not None:
+            raise _code(path, f"{wanted} from torch.save") from error
+        raise InputError(
+            "RS205",
+            f"the inputs {path.name} were not read: {error.headline.partition(': ')[2]}",
+            details=error.details,
+            remedies=[_SAVE],
+        ) from error
     for leaf in torch.utils._pytree.tree_leaves(loaded):
         if not isinstance(leaf, torch.Tensor | bool | int | float | str | None):
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ TOKENS = 128  # of an inferred sequence
 SAMPLES = (128, 256, 512, 1024, 4096, SECOND)  # along a one-dimensional convolution
 DEPTHS = (16, 32, 8, 64)  # of a volume
 WIDTHS = 4  # different widths of linear maps that are tried
+SMALL = 2**16  # a width that costs little, whatever holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,22 @@ def candidates(model: nn.Module, known: Parameters, tokens: int) -> Iterator[Can
     widths: set[tuple[str, int]] = set()
     for module in model.modules():
         kind, width = _kind(module)
-        if width < 1 or (kind, width) in widths or sum(seen == kind for seen, _ in widths) >= WIDTHS:
+        if (
+            not 1 <= width <= _most(module)
+            or (kind, width) in widths
+            or sum(seen == kind for seen, _ in widths) >= WIDTHS
+        ):
             continue
         if kind != "matrix" and any(seen == kind for seen, _ in widths):
             continue
         widths.add((kind, width))
         yield from _of(kind, width, model, known, lengths)
+
+
+def _most(module: nn.Module) -> int:
+    """The largest width that a module of so many weights can have; what a file says of it may be anything."""
+    held = itertools.chain(module.parameters(), module.buffers())
+    return max(SMALL, sum(tensor.numel() for tensor in held))
 
 
 def _kind(module: nn.Module) -> tuple[str, int]:

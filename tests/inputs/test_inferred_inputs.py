@@ -203,3 +203,14 @@ def test_the_text_that_came_with_a_demo(tmp_path: Path) -> None:
     assert inputs.notes[0].text == "no inputs were given; the text that came with the demo is read: sample.txt"
     (batch,) = inputs.batches
     assert [bytes(row.tolist()).decode() for row in batch.kwargs["ids"]] == ["one line", "two line"]
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute"),
+    [(nn.Linear(4, 4), "in_features"), (nn.Conv1d(4, 4, 3), "in_channels"), (nn.LSTM(4, 4), "input_size")],
+)
+def test_a_width_that_no_weights_bear_out_is_not_tried(module: nn.Module, attribute: str) -> None:
+    """A file can say that a layer of sixteen weights takes 10^11 features."""
+    setattr(module, attribute, 10**11)
+    with pytest.raises(InputError, match="RS211"):
+        gather(source(nn.Sequential(module, nn.Identity())))

@@ -4,8 +4,9 @@ import json
 import os
 import pickle
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import hostile
 import numpy as np
 import pytest
 import torch
@@ -175,8 +176,14 @@ def test_a_pickle_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zi
 
 def test_a_saved_module_is_no_input(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "x.pt")
-    with pytest.raises(InputError, match=r"holds torch.nn.modules.linear.Linear from torch.save.* \[RS206\]"):
+    with pytest.raises(InputError, match=r"they hold Linear, expected tensors \[RS207\]"):
         read_file(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("maker", [hostile.deep_tuple, hostile.zip_bomb, hostile.codec_bomb, hostile.stride_bomb])
+def test_harm_is_refused_as_in_models(maker: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nests tuples|unpacks to|encodes bytes|more than the file holds"):
+        read_file(maker(tmp_path))
 
 
 def test_a_state_dict_is_refused_by_its_names(tmp_path: Path) -> None:
