@@ -179,9 +179,18 @@ def _open(text: str, options: LoadOptions, via: tuple[str, ...]) -> Source:
         return _announced(_opened(named[0], text, options), text, "the demo checkpoint that comes with rankscope")
     for form in FORMS.values():
         if form.claims(text):
+            if via and any(via[0] in each.names() for each in FORMS.values()):
+                raise _hijacked(via[0], text)
             return _opened(form, text, options)
     known = [name for form in FORMS.values() for name in form.names()]
     raise no_such_file(text, [*options.aliases, *known, *(f"zoo:{name}" for name in ARCHITECTURES.names())])
+
+
+def _hijacked(name: str, code: str) -> UsageError:
+    """The error for a configuration that gives the name of a model that comes with rankscope to code of its own."""
+    headline = f"{name} was not opened: the configuration lets it stand for {code}, and {name} comes with rankscope"
+    remedies = [("The model of that name", f"demo:{name}"), ("Runs that code", f"rankscope probe {code}")]
+    return UsageError("RS106", headline, remedies=remedies)
 
 
 def _opened(form: Form, text: str, options: LoadOptions) -> Source:

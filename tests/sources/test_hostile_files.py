@@ -150,6 +150,17 @@ def test_allowed_classes_are_filled_with_data_alone(body: bytes, says: str, pack
     assert re.search(says, refused(package, body))
 
 
+@pytest.mark.parametrize("aliases", [{"baseline": "evil.py:Net"}, {"baseline": "mine", "mine": "evil.py:Net"}])
+def test_a_configuration_gives_no_known_name_to_code(
+    aliases: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({hostile.CANARY!r})")
+    with pytest.raises(UsageError, match=r"demo:baseline"):
+        open_model("baseline", LoadOptions(aliases=aliases))
+    assert not (tmp_path / hostile.CANARY).exists()
+
+
 @pytest.mark.models
 @pytest.mark.parametrize("name", ["own code of a part", "backbone of the network", "file for timm"])
 def test_a_config_is_neither_asked_about_nor_looked_up(

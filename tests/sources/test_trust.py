@@ -123,7 +123,7 @@ def test_a_trusted_torchscript_gives_weights_and_no_model(tmp_path: Path, arch: 
         assert caught.value.code == "RS302"
     with pytest.raises(LoadError) as caught:
         open_model(arch, LoadOptions(weights=path))
-    assert caught.value.remedies[-1][1] == f"rankscope probe yourmodule:Net --weights {path} --trust"
+    assert caught.value.remedies[-1][1] == f"rankscope probe {arch} --weights {path} --trust"
     source = open_model(arch, LoadOptions(weights=path, trust=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -204,7 +204,10 @@ def test_the_gate_for_a_directory(tmp_path: Path) -> None:
     directory = hostile.dcp(tmp_path)
     with pytest.raises(LoadError) as caught:
         trusted(directory, "dcp", Kind.DCP_DIRECTORY, LoadOptions())
-    assert caught.value.remedies[-1] == ("Runs any code in the directory", "rankscope probe dcp --trust")
+    assert caught.value.remedies[-1] == (
+        "Runs any code in the directory",
+        "rankscope probe dcp --trust --arch yourmodule:Net",
+    )
     digest = hashlib.sha256((directory / ".metadata").read_bytes()).hexdigest()
     assert digest in trusted(directory, "dcp", Kind.DCP_DIRECTORY, LoadOptions(trust_sha256=digest)).text
     assert not (tmp_path / hostile.CANARY).exists(), "the gate itself reads nothing but the bytes"
