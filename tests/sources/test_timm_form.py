@@ -183,7 +183,7 @@ def test_a_torchvision_of_another_build(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.models
 def test_a_real_model() -> None:
-    pytest.importorskip("timm", reason="the extra timm is not installed")
+    pytest.importorskip("timm", reason="needs the package timm")
     source = open_model("timm:vit_tiny_patch16_224", LoadOptions(init_only=True))
     assert source.example is not None
     assert source.example.args[0].shape == (4, 3, 224, 224)
