@@ -37,7 +37,9 @@ def test_what_inspect_shows_is_what_the_page_shows(capsys: pytest.CaptureFixture
 
 
 def test_the_configuration_on_the_page_is_read(tmp_path: Path) -> None:
-    (tmp_path / "rankscope.toml").write_text(PAGE.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    (tmp_path / "rankscope.toml").write_text(
+        PAGE.partition("## Configuration")[2].partition("```toml\n")[2].partition("```")[0], encoding="utf-8"
+    )
     assert read(tmp_path / "rankscope.toml").models == {
         "small": "zoo:transformer,depth=6,seed=1",
         "ours": "runs/last.pt",
