@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from nets import Attention, Stack, cnn, ids
+from nets import Attention, Masked, Stack, cnn, ids
 from reports import a_report
 from torch import nn
 from torch.nn import functional as F
@@ -71,21 +71,6 @@ def test_uniform_causal_attention_through_the_command_line(tmp_path, monkeypatch
         assert row.reference == pytest.approx(entropy, abs=5e-6)
         assert row.ceiling == pytest.approx(math.log(tokens))
     assert [row.value for row in rows(report, "attention_entropy_ratio")] == pytest.approx([1, 1], abs=1e-6)
-
-
-class Masked(nn.Module):
-    """An encoder over ids with a padding mask, as transformers write it."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(1)
-        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        self.embed = nn.Embedding(11, 16)
-        self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-
-    def forward(self, input_ids, attention_mask=None):
-        drop = None if attention_mask is None else attention_mask == 0
-        return self.encoder(self.embed(input_ids), src_key_padding_mask=drop)
 
 
 HEADS = ["head:value_cosine", "head:value_drain", "head:attention_entropy_ratio", "head:value_spectrum"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from nets import Attention, PreNorm, Shared, Stack, cnn, ids
+from nets import Attention, Masked, PreNorm, Shared, Stack, cnn, ids
 from torch import nn
 
 import rankscope
@@ -60,21 +60,6 @@ def test_value_cosine_begins_at_one():
     first, *later = values(rankscope.probe(attention_only(), ids(), measures="value_cosine"), "value_cosine")
     assert first == pytest.approx(1.0)
     assert all(abs(value) < 1 for value in later)
-
-
-class Masked(nn.Module):
-    """An encoder over ids with an attention mask, as transformers write it."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(1)
-        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        self.embed = nn.Embedding(11, 16)
-        self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-
-    def forward(self, input_ids, attention_mask=None):
-        drop = None if attention_mask is None else attention_mask == 0
-        return self.encoder(self.embed(input_ids), src_key_padding_mask=drop)
 
 
 def test_padding_moves_no_number():

@@ -22,8 +22,7 @@ def value_order(equation: str | None) -> tuple[int, ...] | None:
     if letters is None:
         return None
     _maps, values, shared, _queries, keys, width = letters
-    order = tuple(values.index(letter) for letter in shared + keys + width)
-    return order if len(order) == len(values) and order != tuple(range(len(values))) else None
+    return _order(values, shared + keys + width)
 
 
 def map_order(equation: str | None) -> tuple[int, ...] | None:
@@ -43,8 +42,13 @@ def map_order(equation: str | None) -> tuple[int, ...] | None:
     if letters is None:
         return None
     maps, _values, shared, queries, keys, _width = letters
-    order = tuple(maps.index(letter) for letter in shared + queries + keys)
-    return order if len(order) == len(maps) and order != tuple(range(len(maps))) else None
+    return _order(maps, shared + queries + keys)
+
+
+def _order(axes: str, wanted: str) -> tuple[int, ...] | None:
+    """Where the wanted axes stand; None where they stand in that order, or where others stand between them."""
+    order = tuple(axes.index(letter) for letter in wanted)
+    return order if len(order) == len(axes) and order != tuple(range(len(axes))) else None
 
 
 def _letters(equation: str | None) -> tuple[str, str, str, str, str, str] | None:

@@ -17,8 +17,7 @@ from rankscope.errors import RankscopeError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.arguments import Parameters, parameters
 from rankscope.inputs.options import given_source
-from rankscope.measures import resolve
-from rankscope.pipeline import ALONE, MeasureOptions, measure
+from rankscope.pipeline import ALONE, MeasureOptions, check_options, measure
 from rankscope.placing import placed, to_model
 from rankscope.sources import LoadOptions, open_model
 
@@ -55,7 +54,7 @@ class Probing:
         progress: Progress = None,
         announce: Announce | None = None,
     ) -> None:
-        resolve(measuring.measures)  # a misspelt measure is told before a large model is read
+        check_options(measuring, gathering)  # a slip is told before a large model is read
         self._given, self._load, self._gathering, self._measuring = inputs, load, gathering, measuring
         self._progress, self._announce = progress, announce
         self._inputs: Inputs | None = None

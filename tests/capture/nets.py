@@ -19,6 +19,21 @@ class PreNorm(nn.Module):
         return x + f
 
 
+class Masked(nn.Module):
+    """An encoder over ids with a padding mask, as transformers write it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.embed = nn.Embedding(11, 16)
+        self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+
+    def forward(self, input_ids, attention_mask=None):
+        drop = None if attention_mask is None else attention_mask == 0
+        return self.encoder(self.embed(input_ids), src_key_padding_mask=drop)
+
+
 class Attention(nn.Module):
     """One head, pre-norm; `eager` writes attention out as softmax(scores) @ values."""
 
