@@ -67,7 +67,7 @@ def reduce_values(
         return
     joined = torch.cat([tensor.transpose(1, 2).flatten(2) for tensor in tensors.values()], dim=-1)
     sizes = [tensor.shape[1] * tensor.shape[3] for tensor in tensors.values()]
-    for group in groups(joined, keep, number):
+    for group in map(Group.double, groups(joined, keep, number)):
         finite = collection.finite(layer, requests, group, value.dtype, heads=range(heads))
         if finite.numbers:
             parts = dict(zip(tensors, torch.split(finite.tokens, sizes, dim=-1), strict=True))

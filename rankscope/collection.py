@@ -139,10 +139,8 @@ class Collection:
             measure = request.measure
             cells = [self.cell(request, layer, parameter, dtype, head) for head in (heads if request.per_head else ONE)]
             if rows < measure.min_tokens:
-                short = (real or rows) < measure.min_tokens  # zero tokens are a finding, and cost the row its value
-                reason = f"fewer than {measure.min_tokens} {'' if short else 'non-zero '}tokens"
                 for cell in cells:
-                    cell.samples += [Sample(number, None, rows, width, reason, short=short) for number in group.numbers]
+                    cell.samples += too_short(request, group.numbers, (rows, width), real)
                 continue
             try:
                 needs = {need: material(request, need) for need in measure.needs}
@@ -157,13 +155,42 @@ class Collection:
                     tensor if tensor is None or not request.per_head else tensor[:, index]
                     for tensor in (values, errors, *beside)
                 ]
-                cell.samples += _samples(group.numbers, of_head, (rows, width), measure.undefined)
+                cell.samples += samples(group.numbers, of_head, (rows, width), measure.undefined)
 
 
-def _samples(
-    numbers: list[int], found: list[torch.Tensor | None], shape: tuple[int, int], undefined: str
+def too_short(request: Request, numbers: Sequence[int], shape: tuple[int, int], real: int | None) -> list[Sample]:
+    """Samples that say why there is no number: too few tokens.
+
+    Args:
+        request: what was asked for.
+        numbers: of the sequences.
+        shape: rows and width of what is left of each.
+        real: their tokens, where zero ones were left out.
+
+    Returns:
+        One sample a sequence.
+    """
+    least = request.measure.min_tokens
+    short = (real or shape[0]) < least  # zero tokens are a finding, and cost the row its value
+    reason = f"fewer than {least} {'' if short else 'non-zero '}tokens"
+    return [Sample(number, None, *shape, reason, short=short) for number in numbers]
+
+
+def samples(
+    numbers: Sequence[int], found: Sequence[torch.Tensor | None], shape: tuple[int, int], undefined: str
 ) -> list[Sample]:
-    """One sample a sequence from values, error bounds, ceilings and references, (batch) or, of vectors, (batch, n)."""
+    """One sample a sequence.
+
+    Args:
+        numbers: of the sequences.
+        found: values, error bounds, ceilings and references, (batch) or, of vectors, (batch, n); None where there are
+            none.
+        shape: tokens and width.
+        undefined: the reason, should a value be NaN.
+
+    Returns:
+        The samples.
+    """
     columns: list[list[Any]] = [[None] * len(numbers) if tensor is None else tensor.tolist() for tensor in found]
     return [
         sample(number, value, shape, undefined, *others)

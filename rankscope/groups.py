@@ -17,7 +17,7 @@ CHUNK_BYTES = 256 * 2**20  # one activation is taken to float64 for this many by
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Sequences of equal length: `tokens` (batch, tokens, width) float64, their numbers in the run.
+    """Sequences of equal length: `tokens` (batch, tokens, width), their numbers in the run.
 
     `positions` (batch, tokens) are the places of the tokens in their padded sequences, None where nothing was padded.
     """
@@ -25,6 +25,14 @@ class Group:
     tokens: Tensor
     numbers: list[int]
     positions: Tensor | None = None
+
+    def without_tokens(self) -> Group:
+        """The same sequences, their tokens let go."""
+        return Group(self.tokens.new_empty(0), self.numbers, self.positions)
+
+    def double(self) -> Group:
+        """The same sequences in float64."""
+        return Group(self.tokens.double(), self.numbers, self.positions)
 
     def pick(self, indices: list[int]) -> Group:
         """Some of the sequences."""
@@ -43,7 +51,7 @@ def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Grou
         first: the number of the first sequence in the run.
 
     Yields:
-        Groups in float64, padding left out.
+        Groups in the dtype of the tokens, padding left out.
 
     Example:
         >>> keep = torch.tensor([[True, True, False], [True, True, True]])
@@ -59,11 +67,11 @@ def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Grou
             part = members[start : start + whole]
             numbers = [first + member for member in part]
             if keep is None or length == tokens.shape[1]:
-                yield Group(tokens[part].double(), numbers)
+                yield Group(tokens if len(part) == len(tokens) else tokens[part], numbers)
             else:
                 positions = torch.stack([keep[i].nonzero().flatten() for i in part]).to(tokens.device)
                 rows = torch.stack([tokens[i][at] for i, at in zip(part, positions, strict=True)])
-                yield Group(rows.double(), numbers, positions)
+                yield Group(rows, numbers, positions)
 
 
 def with_float64(tensor: Tensor) -> Tensor:

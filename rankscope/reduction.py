@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
-
-import torch
 
 from rankscope.attending import reduce_attention, reduce_values
 from rankscope.cells import Sample, sample
 from rankscope.collection import Collection, given
+from rankscope.deferred import Deferred
 from rankscope.groups import Group, groups, without_zero_rows
 from rankscope.measures import Request, evaluate, in_form, norm
 from rankscope.spectra import Pooled, spectrum
@@ -18,34 +16,13 @@ from rankscope.spectra import Pooled, spectrum
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import torch
     from torch import Tensor
 
     from rankscope.attending import Maps, Masks
+    from rankscope.deferred import Common, Dominant
     from rankscope.records import Layer, Row, Site, Spectrum, Status, Vector
     from rankscope.spectra.engine import Method
-
-LEAST = 4  # tokens from which a mean direction is taken
-
-
-@dataclass(slots=True)
-class Dominant:
-    """The token with the largest norm of a layer, as a multiple of the median norm of its sequence."""
-
-    ratio: float
-    sequence: int
-    token: int
-
-
-@dataclass(slots=True)
-class Common:
-    """The direction γ that the unit tokens of a layer share, over the sequences seen so far.
-
-    `size` sums ‖γ‖², `shares` (width,) sums γ_j²/‖γ‖², the part that feature j carries.
-    """
-
-    shares: Tensor
-    size: float = 0.0
-    sequences: int = 0
 
 
 class Reduction:
@@ -60,8 +37,21 @@ class Reduction:
         self._method = method
         self._collection = Collection(requests)
         self._pools: dict[tuple[Layer, str], Pooled] = {}
-        self.dominant: dict[Layer, Dominant] = {}
-        self.common: dict[Layer, Common] = {}
+        block = self._collection.at("block")
+        self._immediate = [r for r in block if r.scope == "pooled" or r.measure.moments is None]
+        self._deferred = Deferred(self._collection, [r for r in block if r not in self._immediate], method)
+
+    @property
+    def dominant(self) -> dict[Layer, Dominant]:
+        """The token of largest norm, by layer."""
+        self._deferred.finish()
+        return self._deferred.dominant
+
+    @property
+    def common(self) -> dict[Layer, Common]:
+        """The direction that the tokens share, by layer."""
+        self._deferred.finish()
+        return self._deferred.common
 
     def wants(self, site: Site) -> bool:
         """Whether any measure of a site was asked for."""
@@ -88,21 +78,27 @@ class Reduction:
 
     def activation(self, layer: Layer, tokens: Tensor, keep: Tensor | None, first: int) -> None:
         """Reduce one activation (batch, tokens, width); `first` is the number of its first sequence in the run."""
-        requests = self._collection.at("block")
-        plain = [request for request in requests if not request.form.startswith("unit")]
-        unit = [request for request in requests if request.form.startswith("unit")]
         for group in groups(tokens, keep, first):
-            finite = self._collection.finite(layer, requests, group, tokens.dtype)
-            if not finite.numbers:
-                continue
-            norms, real = norm(finite.tokens, -1), finite.tokens.shape[1]
-            if real:
-                self._note_dominant(layer, norms, finite)
-            self._block(layer, plain, finite, tokens.dtype, real)
-            if unit:
-                for group_ in without_zero_rows(finite, norms):
-                    self._note_common(layer, group_.tokens)
-                    self._block(layer, unit, group_, tokens.dtype, real)
+            self._deferred.add(layer, group, tokens.dtype)
+            if self._immediate:
+                self._with_tokens(layer, self._collection.finite(layer, self._immediate, group, tokens.dtype))
+
+    def _with_tokens(self, layer: Layer, group: Group) -> None:
+        """Evaluate what takes the tokens themselves."""
+        if not group.numbers:
+            return
+        exact, real = group.double(), group.tokens.shape[1]
+        self._block(
+            layer, [r for r in self._immediate if not r.form.startswith("unit")], exact, group.tokens.dtype, real
+        )
+        unit = [request for request in self._immediate if request.form.startswith("unit")]
+        if unit:
+            for rest in without_zero_rows(exact, norm(exact.tokens, -1)):
+                self._block(layer, unit, rest, group.tokens.dtype, real)
+
+    def end_of_batch(self) -> None:
+        """Evaluate what waited for the last layer."""
+        self._deferred.finish()
 
     def values(self, layer: Layer, found: Mapping[str, Tensor | None], keep: Tensor | None, first: int) -> None:
         """Reduce `value`, `mixed_value` and `first_value`, (batch, heads, tokens, width) each, at a layer."""
@@ -117,7 +113,7 @@ class Reduction:
         requests = self._collection.at("gradient")
         for request in requests:
             self._collection.cell(request, layer).sequences = sequences
-        for group in groups(gradient.unsqueeze(0), None):
+        for group in map(Group.double, groups(gradient.unsqueeze(0), None)):
             if self._collection.finite(layer, requests, group, gradient.dtype).numbers:
                 material = given(gradient=group.tokens, last_gradient=last_gradient.unsqueeze(0).double())
                 self._collection.collect(layer, requests, group, gradient.dtype, material)
@@ -125,7 +121,7 @@ class Reduction:
     def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor, tokens: int, sequences: int = 1) -> None:
         """Reduce ∂L/∂W of one weight, its axes after the first taken together; its rank is at most `tokens`."""
         requests = self._collection.at("weight_gradient")
-        for group in groups(gradient.flatten(1).unsqueeze(0), None):
+        for group in map(Group.double, groups(gradient.flatten(1).unsqueeze(0), None)):
             finite = self._collection.finite(layer, requests, group, gradient.dtype, parameter)
             for request in requests:
                 cell = self._collection.cell(request, layer, parameter)
@@ -135,18 +131,13 @@ class Reduction:
                 self._collection.collect(layer, requests, finite, gradient.dtype, partial(_solved, solve), parameter)
 
     def _block(self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype, real: int) -> None:
-        """Measure one group, of `real` tokens with the zero ones; each form and each spectrum is computed once."""
+        """Measure one group, of `real` tokens with the zero ones; each form is computed once."""
         forms: dict[str, Tensor] = {}
-        spectra: dict[str, Any] = {}
 
-        def material(request: Request, need: str) -> Any:
+        def material(request: Request, _need: str) -> Tensor:
             if request.form not in forms:
                 forms[request.form] = in_form(group.tokens, request.form)
-            if need == "tokens":
-                return forms[request.form]
-            if request.form not in spectra:
-                spectra[request.form] = spectrum(forms[request.form], method=self._method, source_dtype=dtype)
-            return spectra[request.form]
+            return forms[request.form]
 
         pooled = [request for request in requests if request.scope == "pooled"]
         if pooled:
@@ -161,6 +152,7 @@ class Reduction:
 
     def _finish(self) -> None:
         """Turn the samples of pooled cells, which only say what went into a pool, into the one value of the pool."""
+        self._deferred.finish()
         pools, self._pools = self._pools, {}
         solved: dict[tuple[Layer, str], Spectrum] = {}
         for cell in self._collection.cells.values():
@@ -183,31 +175,6 @@ class Reduction:
             bound = None if errors is None else errors.tolist()
             shape = (found.rows, found.width)
             cell.samples = [sample(0, values.tolist(), shape, measure.undefined, bound)]
-
-    def _note_dominant(self, layer: Layer, norms: Tensor, group: Group) -> None:
-        (largest, at), ordered, count = norms.max(dim=1), norms.sort(dim=1).values, norms.shape[1]
-        middle = ordered[:, (count - 1) // 2] / 2 + ordered[:, count // 2] / 2
-        ratios = (largest / middle).nan_to_num(nan=0.0, posinf=0.0)
-        best = int(ratios.argmax())
-        ratio = float(ratios[best])
-        if layer not in self.dominant or ratio > self.dominant[layer].ratio:
-            token = int(at[best]) if group.positions is None else int(group.positions[best, at[best]])
-            self.dominant[layer] = Dominant(ratio, group.numbers[best], token)
-
-    def _note_common(self, layer: Layer, tokens: Tensor) -> None:
-        """Add the mean unit token γ of each sequence; only the share of every feature in ‖γ‖² is kept."""
-        if tokens.shape[1] < LEAST:
-            return
-        gamma = torch.einsum("bt,btd->bd", 1 / norm(tokens, -1), tokens) / tokens.shape[1]
-        squares = gamma.square()
-        sizes = squares.sum(1)
-        sound = torch.isfinite(sizes) & (sizes > 0)
-        shares = (squares[sound] / sizes[sound].unsqueeze(1)).sum(0).cpu()
-        common = self.common.setdefault(layer, Common(torch.zeros_like(shares)))
-        if common.shares.shape == shares.shape:
-            common.shares += shares
-            common.size += float(sizes[sound].sum())
-            common.sequences += int(sound.sum())
 
 
 def _solved(solve: Any, _request: Request, _need: str) -> Any:

@@ -76,6 +76,7 @@ class Run:
         with torch.no_grad():
             forward(self._model, batch, self.plan, self._activation, observe_values, observe_attention, self._told.add)
         self._first_values = {}
+        self.reduction.end_of_batch()
         self.sequences += self._where.batch
         self._batches += 1
 

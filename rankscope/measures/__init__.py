@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from rankscope.measures._beside import bounds_beside
 from rankscope.measures._evaluate import evaluate
-from rankscope.measures._forms import in_form, norm
-from rankscope.measures._registry import MEASURES, Measure, measure
+from rankscope.measures._forms import center, in_form, norm, unit
+from rankscope.measures._registry import MEASURES, Form, Measure, measure
 from rankscope.measures._requests import PRESETS, Request, resolve
 
 __all__ = [
     "MEASURES",
     "PRESETS",
+    "Form",
     "Measure",
     "Request",
     "bounds_beside",
+    "center",
     "evaluate",
     "in_form",
     "measure",
     "norm",
     "resolve",
+    "unit",
 ]

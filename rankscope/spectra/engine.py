@@ -95,11 +95,29 @@ def _gram64(stack: Tensor, *, refine: bool) -> tuple[Tensor, Tensor]:
     except SOLVER_FAILED:
         return svd(stack)
     if refine:
-        counted = sigma > m * EPS32 * sigma[:, :1]
-        coarse = (counted & (error > RESOLVED * sigma)).any(-1)
-        if bool(coarse.any()):
-            sigma[coarse], error[coarse] = svd(stack[coarse])
+        unsure = coarse(sigma, error, m)
+        if bool(unsure.any()):
+            sigma[unsure], error[unsure] = svd(stack[unsure])
     return sigma, error
+
+
+def coarse(sigma: Tensor, error: Tensor, m: int) -> Tensor:
+    """Whether the Gram route leaves the numerical rank in doubt, so that the matrix needs its SVD.
+
+    Args:
+        sigma: (batch, n), descending.
+        error: (batch, n).
+        m: the longer side of the matrices.
+
+    Returns:
+        (batch,), true where a singular value above the threshold of the rank may be off by more than 1e-6 of itself.
+
+    Example:
+        >>> coarse(torch.tensor([[1.0, 1e-4]]), torch.tensor([[0.0, 1e-9]]), 64)
+        tensor([True])
+    """
+    counted = sigma > m * EPS32 * sigma[..., :1]
+    return (counted & (error > RESOLVED * sigma)).any(-1)
 
 
 def eigenvalues(grams: Tensor) -> Tensor:
@@ -124,7 +142,8 @@ def eigenvalues(grams: Tensor) -> Tensor:
     values = (cuda if grams.is_cuda else cpu).eigenvalues(grams)
     n = grams.shape[-1]
     tolerance = n * _rounding(n, n)
-    trace, square = grams.diagonal(dim1=-2, dim2=-1).sum(-1), grams.square().sum((-2, -1))
+    trace = grams.diagonal(dim1=-2, dim2=-1).sum(-1)
+    square = torch.linalg.vector_norm(grams, dim=(-2, -1)).square()
     held = (values.sum(-1) - trace).abs() <= tolerance * trace
     held &= (values.square().sum(-1) - square).abs() <= 2 * tolerance * square
     if not bool(held.all()):

@@ -1,0 +1,118 @@
+"""Moments the fast way: one Gram matrix a sequence serves several forms.
+
+The unit form scales its rows and columns, centring takes their means off. On a CPU each sequence is worked on by one
+thread from the cast to the eigenvalues, while it lies in the cache; on a GPU the stack is one tensor, nothing is waited
+for, and the Grams are solved together with those of the other layers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import torch
+
+from rankscope.errors import CaptureError
+from rankscope.groups import with_float64
+from rankscope.moments.exact import exact
+from rankscope.moments.found import Moments, joined
+from rankscope.moments.stack import Stack
+from rankscope.spectra import cpu
+from rankscope.spectra.engine import coarse, eigenvalues, roots
+from rankscope.spectra.reference import SOLVER_FAILED, svd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+    from rankscope.measures import Form
+    from rankscope.moments.found import Need
+    from rankscope.spectra.engine import Method
+
+
+def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto") -> Moments:
+    """What measures need of sequences of equal length.
+
+    Unit forms leave zero tokens out, as if they were not there: of their spectra, the values past `count` are 0.
+
+    Args:
+        tokens: (batch, rows, width), of a floating dtype.
+        wanted: forms and needs.
+        method: see `spectra.spectrum`.
+
+    Returns:
+        The moments; on a GPU its spectra are `waiting`.
+
+    Example:
+        >>> found = moments(torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]), [("raw", "size"), ("unit", "spectrum")]).found
+        >>> found["raw", "size"].tolist(), found["unit", "spectrum"][0, 0].tolist()
+        ([5.0], [1.0, 1.0])
+    """
+    wanted = sorted(wanted, key=lambda pair: pair[1] != "spectrum")  # their Grams serve the others
+    tokens = with_float64(tokens)
+    if method == "svd" or tokens.dtype == torch.float64:  # no room for squares, or not wanted
+        return joined([exact(each, wanted, method) for each in tokens])
+    if tokens.is_cuda:
+        return _moments(Stack(tokens), wanted)
+
+    def one(index: int) -> Moments:
+        stack = Stack(tokens[index : index + 1])
+        found = _moments(stack, wanted)
+        _solve_at_once(stack, found, refine=method == "auto")
+        return found
+
+    return joined(cpu.in_threads(one, len(tokens)))
+
+
+def solve(several: Sequence[Moments]) -> None:
+    """Solve all Grams that wait, those of one size together in one call.
+
+    Args:
+        several: moments, whose `waiting` becomes part of `found`.
+    """
+    alike: dict[tuple[int, int], list[tuple[Moments, Form]]] = defaultdict(list)
+    for each in several:
+        for form, gram in each.waiting.items():
+            alike[gram.shape[-1], max(each.rows, each.width)].append((each, form))
+    for (_, longer), entries in alike.items():
+        grams = [each.waiting.pop(form) for each, form in entries]
+        try:
+            pairs = _spectra(torch.cat(grams), longer)
+        except SOLVER_FAILED:
+            pairs = _spectra(torch.cat(grams).cpu(), longer).to(grams[0].device)
+        parts = torch.split(pairs, [len(gram) for gram in grams])
+        for (each, form), pair in zip(entries, parts, strict=True):
+            each.found[form, "spectrum"] = pair
+
+
+def _moments(stack: Stack, wanted: Iterable[Need]) -> Moments:
+    rows, width = stack.tokens.shape[1:]
+    found = Moments(rows, width, stack.finite, stack.norms, stack.count, stack.common)
+    for form, need in wanted:
+        if need == "spectrum":
+            found.waiting[form] = stack.gram(form)
+        else:
+            found.found[form, need] = stack.find(form, need)
+    return found
+
+
+def _solve_at_once(stack: Stack, found: Moments, *, refine: bool) -> None:
+    """Solve the Grams of one sequence while its tokens are at hand: by their SVD where a Gram leaves doubt."""
+    longer = max(found.rows, found.width)
+    for form, gram in found.waiting.items():
+        try:
+            pair = _spectra(gram, longer)
+            unsure = refine and bool(coarse(pair[:, 0], pair[:, 1], longer).any())
+        except SOLVER_FAILED:
+            pair, unsure = gram.new_zeros(1, 2, gram.shape[-1]), True
+        try:
+            found.found[form, "spectrum"] = torch.stack(svd(stack.formed(form)), 1) if unsure else pair
+        except CaptureError as error:
+            found.found[form, "spectrum"], found.failed[form, "spectrum"] = pair, error.headline
+    found.waiting = {}
+
+
+def _spectra(grams: Tensor, longer: int) -> Tensor:
+    """Singular values and bounds on their errors, (batch, 2, n)."""
+    return torch.stack(roots(eigenvalues(grams), longer), 1)
