@@ -81,7 +81,7 @@ def reduce_values(
         if joined.is_cuda:
             reduce(group)
         else:  # each sequence while it lies in the cache
-            in_threads(lambda index, group=group: reduce(group.pick([index])), len(group.numbers))
+            in_threads(reduce, [group.pick([index]) for index in range(len(group.numbers))])
 
 
 class _Values:

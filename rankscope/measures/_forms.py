@@ -73,7 +73,7 @@ def unit(tokens: Tensor) -> Tensor:
 
 
 def norm(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """Euclidean norm; where squares would leave the range, the largest magnitude is divided out, so that 1e200 survives.
+    """Euclidean norm; where squares would leave the range, the largest magnitude is divided out first.
 
     Args:
         values: any shape.

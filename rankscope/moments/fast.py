@@ -56,13 +56,13 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto") -> 
     if tokens.is_cuda:
         return _moments(Stack(tokens), wanted)
 
-    def one(index: int) -> Moments:
-        stack = Stack(tokens[index : index + 1])
+    def one(sequence: Tensor) -> Moments:
+        stack = Stack(sequence.unsqueeze(0))
         found = _moments(stack, wanted)
         _solve_at_once(stack, found, refine=method == "auto")
         return found
 
-    return joined(cpu.in_threads(one, len(tokens)))
+    return joined(cpu.in_threads(one, list(tokens)))
 
 
 def solve(several: Sequence[Moments]) -> None:

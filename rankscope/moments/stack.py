@@ -90,8 +90,8 @@ class Stack:
         size: Tensor = self._spread(form) if need == "spread" or form.endswith("centered") else self._size(form)
         if need != "purity":
             return size
-        purity: Tensor = (_frobenius(self._for_purity(form)) / size.square()).square()
-        return purity
+        share: Tensor = _frobenius(self._for_purity(form)) / size.square()
+        return share.square()
 
     def _size(self, form: Form) -> Tensor:
         return _frobenius(self.norms.unsqueeze(-1)) if _plain(form) == "raw" else self.count.double().sqrt()

@@ -17,10 +17,11 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
+A = TypeVar("A")
 T = TypeVar("T")
 _held = local()  # whether libraries are at one thread in this one
 
@@ -82,33 +83,33 @@ def _filled(shape: tuple[int, ...], stack: Tensor, job: Callable[[Tensor], Tenso
     def fill(index: int) -> None:
         out[index] = job(stack[index])
 
-    in_threads(fill, len(stack))
+    in_threads(fill, range(len(stack)))
     return out
 
 
-def in_threads(job: Callable[[int], T], count: int) -> list[T]:
-    """The job done for each index, on as many threads as torch has been given; in a job, libraries use one.
+def in_threads(job: Callable[[A], T], items: Sequence[A]) -> list[T]:
+    """The job done for each item, on as many threads as torch has been given; in a job, libraries use one.
 
     Args:
-        job: takes an index.
-        count: of the indices.
+        job: takes an item.
+        items: what it is done for.
 
     Returns:
         What the jobs gave, in order.
 
     Example:
-        >>> in_threads(lambda index: index**2, 3)
-        [0, 1, 4]
+        >>> in_threads(abs, [1, -2, 3])
+        [1, 2, 3]
     """
     threads = torch.get_num_threads()
     if getattr(_held, "at_one", False):
-        return [job(index) for index in range(count)]
+        return [job(item) for item in items]
     with _libraries().limit(limits=1, user_api="blas"):
         if threads > 1:
-            return list(_pool(threads, os.getpid()).map(job, range(count)))
+            return list(_pool(threads, os.getpid()).map(job, items))
         try:
             _held.at_one = True
-            return [job(index) for index in range(count)]
+            return [job(item) for item in items]
         finally:
             _held.at_one = False
 
