@@ -24,7 +24,7 @@ class Stack:
 
     def __init__(self, tokens: Tensor) -> None:
         self.tokens = tokens.double()
-        self.norms = torch.linalg.vector_norm(self.tokens, dim=-1)
+        self.norms: Tensor = torch.linalg.vector_norm(self.tokens, dim=-1)
         self.finite = torch.isfinite(self.norms).all(-1)
         if not (tokens.is_cuda or bool(self.finite)):  # what is found of it is not looked at
             self.tokens, self.norms = self.tokens.new_zeros(self.tokens.shape), torch.zeros_like(self.norms)
