@@ -15,15 +15,12 @@ import torch
 from torch import Tensor
 
 from rankscope._version import __version__
-from rankscope.capture.layout import Unmeasurable, axes
 from rankscope.capture.losses import check_loss, loss_named
-from rankscope.capture.plan import Plan, plan
-from rankscope.capture.session import call, undisturbed
-from rankscope.capture.slicing import first_sequences
-from rankscope.capture.trace import Trace, trace
+from rankscope.capture.planning import FEW_TOKENS, planned
+from rankscope.capture.session import undisturbed
 from rankscope.capture.wrappers import class_name
 from rankscope.depth import verdicts
-from rankscope.errors import CaptureError, InputError, RankscopeError
+from rankscope.errors import InputError, RankscopeError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.random import parse
 from rankscope.measures import resolve
@@ -43,6 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Loss = Callable[[Any, Batch], Tensor]
+Progress = Callable[[str, int, int | None], None]
 ALONE = threading.RLock()  # hooks, modes and switches of torch belong to the process: one probe at a time
 
 
@@ -145,7 +143,7 @@ def measure(
     source: Source,
     inputs: Inputs,
     options: MeasureOptions | None = None,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Measure a model on inputs.
 
@@ -163,9 +161,8 @@ def measure(
     """
     options = options or MeasureOptions()
     check_options(options)
-    requests, loss = resolve(options.measures), loss_named(options.loss)
+    loss = loss_named(options.loss)
     model, device, dtype = placed(source, options.device, options.dtype)
-    reduction = Reduction(requests, cast("Method", options.spectra))
     fingerprint = Fingerprint()
     notes: list[Note] = []
     with undisturbed(model):
@@ -176,12 +173,13 @@ def measure(
             batch = to_model(given, device, dtype)
             if run is None:
                 first = batch
-                chosen, declared = planned(model, batch, inputs.layout, options)
-                run = Run(model, chosen, reduction, inputs.layout, declared, progress)
-            run.batch(batch)
+                run = _first_run(model, batch, inputs.layout, options, progress)
+            else:
+                run.batch(batch)
         if run is None or first is None:
             raise InputError("RS250", "the inputs hold no batch: nothing was measured")
         run.finish()
+        reduction = run.reduction
         if reduction.wants("gradient") or reduction.wants("weight_gradient"):
             notes += run.gradients(first, loss, options.grad_tokens)
     rows, vectors = reduction.rows(), reduction.vectors()
@@ -234,44 +232,24 @@ def check_options(options: MeasureOptions, gathering: InputOptions | None = None
         raise error
 
 
-def planned(
-    model: nn.Module, batch: Batch, layout: str | None, options: MeasureOptions
-) -> tuple[Plan, tuple[torch.Size, bool] | None]:
-    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis.
+def _first_run(
+    model: nn.Module, batch: Batch, layout: str | None, options: MeasureOptions, progress: Progress | None
+) -> Run:
+    """A run that has measured its first batch.
 
-    Args:
-        model: the model, inside `undisturbed`.
-        batch: where the model is.
-        layout: the axes of the inputs, if the user gave them.
-        options: `layers` and `skip_layers` are used.
+    The trace is of a few tokens, to be quick; where the batch does not run as they did, of a whole sequence.
 
     Returns:
-        The plan, and what the model's own mask says of the axes.
-
-    Raises:
-        CaptureError: the model is TorchScript, or does not run while it is watched.
+        The run.
     """
-    scripted = next((name for name, part in model.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
-    if scripted is not None:
-        raise CaptureError(
-            "RS404",
-            f"{scripted or type(model).__name__} is TorchScript: its parts run outside Python, where no hook is called",
-            remedies=[("Give the class instead", "rankscope probe yourmodule:Net --weights FILE")],
-        )
-    with torch.no_grad():
-        watched: Trace | None = None
-        if all(getattr(module, "batch_first", True) for module in model.modules()):
-            try:
-                watched = trace(model, first_sequences(batch, 1, axes(batch, layout)))
-            except (CaptureError, Unmeasurable):
-                watched = None  # the model may need the whole batch
-        if watched is None:
-            try:
-                watched = trace(model, batch)
-            except CaptureError as error:
-                call(model, batch, suggest=True)  # where the model itself fails, its own error is the one to tell
-                raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
-    return plan(watched, options.layers, options.skip_layers), watched.declared
+    for most_tokens in (FEW_TOKENS, None):
+        chosen, declared = planned(model, batch, layout, options.layers, options.skip_layers, most_tokens)
+        reduction = Reduction(resolve(options.measures), cast("Method", options.spectra))
+        run = Run(model, chosen, reduction, layout, declared, progress)
+        run.batch(batch)
+        if not run.strayed:
+            break
+    return run
 
 
 def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:

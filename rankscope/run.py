@@ -80,6 +80,11 @@ class Run:
         self.sequences += self._where.batch
         self._batches += 1
 
+    @property
+    def strayed(self) -> bool:
+        """Whether some place ran more or less often than when the model was traced."""
+        return bool(self._told)
+
     def finish(self) -> None:
         """Say of every layer that gave nothing why.
 

@@ -53,13 +53,34 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto") -> 
     tokens = with_float64(tokens)
     if method == "svd" or tokens.dtype == torch.float64:  # no room for squares, or not wanted
         return joined([exact(each, wanted, method) for each in tokens])
-    if tokens.is_cuda:
-        return _moments(Stack(tokens), wanted)
+    return stacked(tokens, wanted) if tokens.is_cuda else _one_by_one(tokens, wanted, refine=method == "auto")
+
+
+def stacked(tokens: Tensor, wanted: Iterable[Need]) -> Moments:
+    """The way of a GPU: all sequences as one tensor, of which no number is looked at; it holds on any device.
+
+    Args:
+        tokens: (batch, rows, width), of a floating dtype.
+        wanted: forms and needs, spectra first.
+
+    Returns:
+        The moments, their spectra `waiting`.
+
+    Example:
+        >>> found = stacked(torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]), [("unit", "spectrum")])
+        >>> found.waiting["unit"].tolist()
+        [[[1.0, 0.0], [0.0, 1.0]]]
+    """
+    return _moments(Stack(tokens, ahead=True), wanted)
+
+
+def _one_by_one(tokens: Tensor, wanted: Iterable[Need], *, refine: bool) -> Moments:
+    """The way of a CPU: each sequence by one thread, solved while it lies in the cache."""
 
     def one(sequence: Tensor) -> Moments:
-        stack = Stack(sequence.unsqueeze(0))
+        stack = Stack(sequence.unsqueeze(0), ahead=False)
         found = _moments(stack, wanted)
-        _solve_at_once(stack, found, refine=method == "auto")
+        _solve_at_once(stack, found, refine=refine)
         return found
 
     return joined(cpu.in_threads(one, list(tokens)))

@@ -20,20 +20,25 @@ LEFT = 1e-4
 
 
 class Stack:
-    """Sequences of equal length (batch, rows, width) in float64, and what is made of them, each once."""
+    """Sequences of equal length (batch, rows, width) in float64, and what is made of them, each once.
 
-    def __init__(self, tokens: Tensor) -> None:
+    Args:
+        tokens: the sequences; one alone, where numbers may be looked at.
+        ahead: whether none is looked at, since a device would have to be waited for.
+    """
+
+    def __init__(self, tokens: Tensor, *, ahead: bool) -> None:
+        self._ahead = ahead
         self.tokens = tokens.double()
         self.norms: Tensor = torch.linalg.vector_norm(self.tokens, dim=-1)
         self.finite = torch.isfinite(self.norms).all(-1)
-        if not (tokens.is_cuda or bool(self.finite)):  # what is found of it is not looked at
+        if not (ahead or bool(self.finite)):  # what is found of it is not used
             self.tokens, self.norms = self.tokens.new_zeros(self.tokens.shape), torch.zeros_like(self.norms)
         self.directed = self.norms > 0
         self.count = self.directed.sum(-1)
         self.inverse = torch.where(self.directed, 1 / self.norms, 0.0)
         self.common = torch.einsum("bt,btd->bd", self.inverse, self.tokens) / self.count.unsqueeze(-1)
-        # On a GPU it is not looked whether a token is zero: that would wait for the device.
-        self.plain = not tokens.is_cuda and bool(self.directed.all())
+        self.plain = not ahead and bool(self.directed.all())
         self._centered: dict[Form, Tensor] = {}
         self._grams: dict[Form, Tensor] = {}
         self._spreads: dict[Form, Tensor] = {}
@@ -61,7 +66,7 @@ class Stack:
         return self._centered[form]
 
     def _centered_unit(self) -> Tensor:
-        if self.plain:
+        if self.plain or not self.unit.shape[1]:
             return center(self.unit)
         mask = self.directed.unsqueeze(-1)
         first = self.unit.gather(1, mask.int().argmax(1, keepdim=True).expand(-1, 1, self.unit.shape[-1]))
@@ -79,7 +84,7 @@ class Stack:
         if form == "unit" and self.wide:
             return self.gram("raw") * self.inverse.unsqueeze(-1) * self.inverse.unsqueeze(-2)
         stack = self.formed(form)
-        if not stack.is_cuda:
+        if not self._ahead:
             return cpu.gram(stack[0]).unsqueeze(0)
         return torch.where(self.finite[:, None, None], cuda.grams(stack), 0.0)  # a solver may fail on all for one
 
