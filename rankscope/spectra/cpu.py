@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import Barrier, local
 from typing import TYPE_CHECKING, TypeVar
 
@@ -106,12 +106,19 @@ def in_threads(job: Callable[[A], T], items: Sequence[A]) -> list[T]:
         return [job(item) for item in items]
     with _libraries().limit(limits=1, user_api="blas"):
         if threads > 1:
-            return list(_pool(threads, os.getpid()).map(job, items))
+            inference = torch.is_inference_mode_enabled()  # a mode is a thread's own
+            return list(_pool(threads, os.getpid()).map(partial(_inside, inference, job), items))
         try:
             _held.at_one = True
             return [job(item) for item in items]
         finally:
             _held.at_one = False
+
+
+def _inside(inference: bool, job: Callable[[A], T], item: A) -> T:
+    """A job for an item in the mode of the thread that gave it."""
+    with torch.inference_mode(inference):
+        return job(item)
 
 
 @lru_cache(maxsize=1)
