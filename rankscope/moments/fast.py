@@ -8,6 +8,7 @@ for, and the Grams are solved together with those of the other layers.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,7 @@ from rankscope.moments.exact import exact
 from rankscope.moments.found import Moments, joined
 from rankscope.moments.stack import Stack
 from rankscope.spectra import cpu
-from rankscope.spectra.engine import coarse, eigenvalues, roots
+from rankscope.spectra.engine import CHUNK_BYTES, coarse, eigenvalues, roots
 from rankscope.spectra.reference import SOLVER_FAILED, svd
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from rankscope.spectra.engine import Method
 
 
-def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto") -> Moments:
+MOST_NUMBERS = 2**31 - 1  # in one call of a GPU's solver
+UNSOLVED = "the eigenvalues of a finite matrix could not be computed"
+
+
+def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto", at_once: int | None = None) -> Moments:
     """What measures need of sequences of equal length.
 
     Unit forms leave zero tokens out, as if they were not there: of their spectra, the values past `count` are 0.
@@ -39,7 +44,8 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto") -> 
     Args:
         tokens: (batch, rows, width), of a floating dtype.
         wanted: forms and needs.
-        method: see `spectra.spectrum`.
+        method: see `spectra.spectrum`; on a GPU, where nothing is looked at, ``auto`` is ``gram64``.
+        at_once: the most sequences to work on at a time on a CPU; as many as there are threads where None.
 
     Returns:
         The moments; on a GPU its spectra are `waiting`.
@@ -53,7 +59,9 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto") -> 
     tokens = with_float64(tokens)
     if method == "svd" or tokens.dtype == torch.float64:  # no room for squares, or not wanted
         return joined([exact(each, wanted, method) for each in tokens])
-    return stacked(tokens, wanted) if tokens.is_cuda else _one_by_one(tokens, wanted, refine=method == "auto")
+    if tokens.is_cuda:
+        return stacked(tokens, wanted)
+    return _one_by_one(tokens, wanted, at_once, refine=method == "auto")
 
 
 def stacked(tokens: Tensor, wanted: Iterable[Need]) -> Moments:
@@ -74,7 +82,7 @@ def stacked(tokens: Tensor, wanted: Iterable[Need]) -> Moments:
     return _moments(Stack(tokens, ahead=True), wanted)
 
 
-def _one_by_one(tokens: Tensor, wanted: Iterable[Need], *, refine: bool) -> Moments:
+def _one_by_one(tokens: Tensor, wanted: Iterable[Need], at_once: int | None, *, refine: bool) -> Moments:
     """The way of a CPU: each sequence by one thread, solved while it lies in the cache."""
 
     def one(sequence: Tensor) -> Moments:
@@ -83,28 +91,53 @@ def _one_by_one(tokens: Tensor, wanted: Iterable[Need], *, refine: bool) -> Mome
         _solve_at_once(stack, found, refine=refine)
         return found
 
-    return joined(cpu.in_threads(one, list(tokens)))
+    return joined(cpu.in_threads(one, list(tokens), at_once))
 
 
-def solve(several: Sequence[Moments]) -> None:
-    """Solve all Grams that wait, those of one size together in one call.
+def solve(several: Sequence[Moments], most: int = CHUNK_BYTES) -> None:
+    """Solve all Grams that wait, those of one size together.
+
+    A chunk that the device cannot solve, or whose eigenvalues do not add up, is solved one matrix at a time on the
+    CPU; what cannot be solved there either becomes part of `failed`, and its numbers are NaN.
 
     Args:
         several: moments, whose `waiting` becomes part of `found`.
+        most: bytes of Grams in one call.
     """
     alike: dict[tuple[int, int], list[tuple[Moments, Form]]] = defaultdict(list)
     for each in several:
         for form, gram in each.waiting.items():
             alike[gram.shape[-1], max(each.rows, each.width)].append((each, form))
-    for (_, longer), entries in alike.items():
+    for (n, longer), entries in alike.items():
         grams = [each.waiting.pop(form) for each, form in entries]
-        try:
-            pairs = _spectra(torch.cat(grams), longer)
-        except SOLVER_FAILED:
-            pairs = _spectra(torch.cat(grams).cpu(), longer).to(grams[0].device)
-        parts = torch.split(pairs, [len(gram) for gram in grams])
-        for (each, form), pair in zip(entries, parts, strict=True):
+        sizes = [len(gram) for gram in grams]
+        each_alone = [matrix for gram in grams for matrix in gram]
+        whole = max(1, min(most // 8, MOST_NUMBERS) // max(1, n * n))
+        chunks = [each_alone[start : start + whole] for start in range(0, len(each_alone), whole)]
+        owners = [entry for entry, size in zip(entries, sizes, strict=True) for _ in range(size)]
+        pairs, unsolved = zip(*[_solved(chunk, longer) for chunk in chunks], strict=True)
+        for (each, form), failed in zip(owners, chain(*unsolved), strict=True):
+            if failed:
+                each.failed[form, "spectrum"] = UNSOLVED
+        for (each, form), pair in zip(entries, torch.split(torch.cat(pairs), sizes), strict=True):
             each.found[form, "spectrum"] = pair
+
+
+def _solved(grams: Sequence[Tensor], longer: int) -> tuple[Tensor, list[bool]]:
+    """Singular values and bounds on their errors, (batch, 2, n), and which could not be had, whose numbers are NaN."""
+    try:
+        return _spectra(torch.stack(list(grams)), longer), [False] * len(grams)
+    except (RuntimeError, *SOLVER_FAILED):  # out of memory is one
+        pairs = [_solved_alone(gram.cpu(), longer) for gram in grams]
+    none = grams[0].new_full((2, len(grams[0])), torch.nan)
+    return torch.stack([none if pair is None else pair.to(none.device) for pair in pairs]), [p is None for p in pairs]
+
+
+def _solved_alone(gram: Tensor, longer: int) -> Tensor | None:
+    try:
+        return _spectra(gram.unsqueeze(0), longer)[0]
+    except SOLVER_FAILED:
+        return None
 
 
 def _moments(stack: Stack, wanted: Iterable[Need]) -> Moments:
@@ -126,11 +159,12 @@ def _solve_at_once(stack: Stack, found: Moments, *, refine: bool) -> None:
             pair = _spectra(gram, longer)
             unsure = refine and bool(coarse(pair[:, 0], pair[:, 1], longer).any())
         except SOLVER_FAILED:
-            pair, unsure = gram.new_zeros(1, 2, gram.shape[-1]), True
+            pair, unsure = gram.new_full((1, 2, gram.shape[-1]), torch.nan), True
         try:
             found.found[form, "spectrum"] = torch.stack(svd(stack.formed(form)), 1) if unsure else pair
         except CaptureError as error:
-            found.found[form, "spectrum"], found.failed[form, "spectrum"] = pair, error.headline
+            found.found[form, "spectrum"] = torch.full_like(pair, torch.nan)
+            found.failed[form, "spectrum"] = error.headline
     found.waiting = {}
 
 

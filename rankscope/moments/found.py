@@ -10,11 +10,13 @@ import torch
 from rankscope.measures import Form
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
 Need = tuple[Form, str]
+OF_GRAMS = {"purity", "spectrum"}
+"""Needs that a Gram matrix is made for."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,30 @@ class Moments:
     found: dict[Need, Tensor] = field(default_factory=dict)
     waiting: dict[Form, Tensor] = field(default_factory=dict)
     failed: dict[Need, str] = field(default_factory=dict)
+
+
+def work(rows: int, width: int, wanted: Iterable[Need]) -> int:
+    """The memory that finding the moments of one sequence takes while it is under way.
+
+    Args:
+        rows: its tokens.
+        width: their features.
+        wanted: forms and needs.
+
+    Returns:
+        Bytes, rather too many than too few.
+
+    Example:
+        >>> work(1000, 10, [("raw", "norms")])
+        160000
+    """
+    wanted = set(wanted)
+    forms = len({form for form, _ in wanted} - {"raw"})
+    grams = len({form for form, need in wanted if need in OF_GRAMS})
+    solver = 3 if any(need == "spectrum" for _, need in wanted) else 1  # works on copies
+    n = min(rows, width)
+    copies = 2 + 2 * forms + (solver if grams else 0)  # each form, what it is made from, and the SVD in its place
+    return 8 * (copies * rows * width + (grams + solver if grams else 0) * n * n)
 
 
 def joined(parts: Sequence[Moments]) -> Moments:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from threading import Barrier, local
+from threading import Barrier, Semaphore, local
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -87,12 +87,13 @@ def _filled(shape: tuple[int, ...], stack: Tensor, job: Callable[[Tensor], Tenso
     return out
 
 
-def in_threads(job: Callable[[A], T], items: Sequence[A]) -> list[T]:
+def in_threads(job: Callable[[A], T], items: Sequence[A], at_once: int | None = None) -> list[T]:
     """The job done for each item, on as many threads as torch has been given; in a job, libraries use one.
 
     Args:
         job: takes an item.
         items: what it is done for.
+        at_once: the most jobs under way at a time, where not every thread may work.
 
     Returns:
         What the jobs gave, in order.
@@ -107,7 +108,8 @@ def in_threads(job: Callable[[A], T], items: Sequence[A]) -> list[T]:
     with _libraries().limit(limits=1, user_api="blas"):
         if threads > 1:
             inference = torch.is_inference_mode_enabled()  # a mode is a thread's own
-            return list(_pool(threads, os.getpid()).map(partial(_inside, inference, job), items))
+            gate = Semaphore(at_once or threads)
+            return list(_pool(threads, os.getpid()).map(partial(_inside, inference, gate, job), items))
         try:
             _held.at_one = True
             return [job(item) for item in items]
@@ -115,9 +117,9 @@ def in_threads(job: Callable[[A], T], items: Sequence[A]) -> list[T]:
             _held.at_one = False
 
 
-def _inside(inference: bool, job: Callable[[A], T], item: A) -> T:
+def _inside(inference: bool, gate: Semaphore, job: Callable[[A], T], item: A) -> T:
     """A job for an item in the mode of the thread that gave it."""
-    with torch.inference_mode(inference):
+    with gate, torch.inference_mode(inference):
         return job(item)
 
 
