@@ -14,8 +14,10 @@ import torch
 from rankscope.cells import Sample
 from rankscope.collection import NOT_FINITE, samples, too_short
 from rankscope.measures import evaluate
-from rankscope.moments import moments, solve
+from rankscope.memory import Memory
+from rankscope.moments import OF_GRAMS, moments, solve, work
 from rankscope.records import Spectrum
+from rankscope.spectra.engine import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
     from rankscope.collection import Collection
     from rankscope.groups import Group
     from rankscope.measures import Request
-    from rankscope.moments import Moments
+    from rankscope.moments import Moments, Need
     from rankscope.records import Layer
     from rankscope.spectra.engine import Method
 
 LEAST = 4  # tokens from which a mean direction is taken
 MOST_WAITING = 1 << 30
-"""Bytes of Gram matrices that may wait for the end of a forward pass."""
+"""Bytes of Gram matrices that may wait for the end of a forward pass, however much memory is allowed."""
 
 
 @dataclass(slots=True)
@@ -76,10 +78,13 @@ class Deferred:
         collection: where samples go.
         requests: measures of moments.
         method: how spectra are computed.
+        memory: the allowance.
     """
 
-    def __init__(self, collection: Collection, requests: Sequence[Request], method: Method = "auto") -> None:
-        self._collection, self._method = collection, method
+    def __init__(
+        self, collection: Collection, requests: Sequence[Request], method: Method = "auto", memory: Memory | None = None
+    ) -> None:
+        self._collection, self._method, self._memory = collection, method, memory or Memory()
         self._requests = list(requests)
         self._wanted = {(request.form, need) for request in requests for need in request.measure.moments or ()}
         self._taken: list[tuple[Layer, Group, torch.dtype, Moments]] = []
@@ -91,16 +96,42 @@ class Deferred:
         """Take the moments of sequences of equal length."""
         for request in self._requests:
             self._collection.cell(request, layer, dtype=dtype)
-        found = moments(group.tokens, self._wanted, self._method)
+        wanted = self._affordable(layer, group)
+        if self._wanted and not wanted:
+            return
+        rows, width = group.tokens.shape[1:]
+        at_once = max(1, (self._memory.total - self._memory.held) // max(1, work(rows, width, wanted)))
+        found = moments(group.tokens, wanted, self._method, at_once)
         self._taken.append((layer, group.without_tokens(), dtype, found))
-        self._bytes += sum(gram.nbytes for gram in found.waiting.values())
-        if self._bytes > MOST_WAITING:
+        bytes_ = sum(gram.nbytes for gram in found.waiting.values())
+        self._bytes += bytes_
+        self._memory.held += bytes_
+        if self._bytes > self._memory.share(4, MOST_WAITING):
             self.finish()
+
+    def _affordable(self, layer: Layer, group: Group) -> set[Need]:
+        """What can be found of these sequences within the allowance; the measures of the rest are skipped."""
+        rows, width = group.tokens.shape[1:]
+        name = f"one sequence of {rows} × {width}"
+        if self._memory.refusal(work(rows, width, self._wanted), name) is None:
+            return self._wanted
+        self.finish()  # what waits gives its memory back
+        reason = self._memory.refusal(work(rows, width, self._wanted), name)
+        if reason is None:
+            return self._wanted
+        left = {(form, need) for form, need in self._wanted if need not in OF_GRAMS}
+        if self._memory.refusal(work(rows, width, left), name):
+            left = set()
+        lost = [r for r in self._requests if any((r.form, need) not in left for need in r.measure.moments or ())]
+        self._collection.fail(lost, layer, "skipped", reason)
+        return left
 
     def finish(self) -> None:
         """Solve what waits, evaluate every measure, and let the moments go."""
-        taken, self._taken, self._bytes = self._taken, [], 0
-        solve([found for *_, found in taken])
+        taken, self._taken = self._taken, []
+        solve([found for *_, found in taken], self._memory.share(8, CHUNK_BYTES))
+        self._memory.held -= self._bytes
+        self._bytes = 0
         alike: dict[Any, list[_Piece]] = defaultdict(list)
         for layer, group, dtype, found in taken:
             finite, counts = found.finite.tolist(), found.count.tolist()
@@ -134,6 +165,10 @@ class Deferred:
             for need in request.measure.moments or ():
                 if reason := piece.moments.failed.get((request.form, need)):
                     cell.failure = ("error", reason)
+        sound = [(cell, piece) for cell, piece in zip(cells, pieces, strict=True) if cell.failure is None]
+        if not sound:
+            return
+        cells, pieces = [cell for cell, _ in sound], [piece for _, piece in sound]
         try:
             found = _value(request, pieces, shape)
         except Exception as error:

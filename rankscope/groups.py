@@ -42,13 +42,14 @@ class Group:
         return Group(self.tokens[indices], [self.numbers[i] for i in indices], positions)
 
 
-def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Group]:
+def groups(tokens: Tensor, keep: Tensor | None, first: int = 0, most: int | None = None) -> Iterator[Group]:
     """Sequences of a batch by their number of real tokens, in chunks of bounded memory.
 
     Args:
         tokens: (batch, tokens, width).
         keep: (batch, tokens), true at real tokens; None where all are.
         first: the number of the first sequence in the run.
+        most: bytes of a group in float64; a group of one sequence may have more.
 
     Yields:
         Groups in the dtype of the tokens, padding left out.
@@ -60,7 +61,7 @@ def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Grou
     """
     tokens = with_float64(tokens)
     lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1).cpu()
-    whole = max(1, CHUNK_BYTES // max(1, 8 * tokens.shape[1] * tokens.shape[2]))
+    whole = max(1, (CHUNK_BYTES if most is None else most) // max(1, 8 * tokens.shape[1] * tokens.shape[2]))
     for length in sorted(set(lengths.tolist())):
         members = (lengths == length).nonzero().flatten().tolist()
         for start in range(0, len(members), whole):

@@ -24,8 +24,9 @@ from rankscope.errors import InputError, RankscopeError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.random import parse
 from rankscope.measures import resolve
+from rankscope.memory import Memory, size
 from rankscope.notes import common_direction, dominance, kept_apart
-from rankscope.placing import check_place, placed, to_model
+from rankscope.placing import check_place, free_share, placed, to_model
 from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source, Vector
 from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
@@ -56,6 +57,7 @@ class MeasureOptions:
     loss: str | Loss = "auto"
     grad_tokens: int = 1024
     spectra: str = "auto"
+    memory: str | int | None = None
 
 
 _KINDS: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
@@ -173,7 +175,8 @@ def measure(
             batch = to_model(given, device, dtype)
             if run is None:
                 first = batch
-                run = _first_run(model, batch, inputs.layout, options, progress)
+                allowed = free_share(device) if options.memory is None else size(options.memory)
+                run = _first_run(model, batch, inputs.layout, options, allowed, progress)
             else:
                 run.batch(batch)
         if run is None or first is None:
@@ -225,6 +228,8 @@ def check_options(options: MeasureOptions, gathering: InputOptions | None = None
     resolve(options.measures)
     check_loss(options.loss)
     check_place(options.device, options.dtype)
+    if options.memory is not None:
+        size(options.memory)
     for text in gathering.random if gathering else ():
         parse(text)
     if options.spectra not in get_args(Method):
@@ -233,7 +238,12 @@ def check_options(options: MeasureOptions, gathering: InputOptions | None = None
 
 
 def _first_run(
-    model: nn.Module, batch: Batch, layout: str | None, options: MeasureOptions, progress: Progress | None
+    model: nn.Module,
+    batch: Batch,
+    layout: str | None,
+    options: MeasureOptions,
+    memory: int,
+    progress: Progress | None,
 ) -> Run:
     """A run that has measured its first batch.
 
@@ -244,7 +254,7 @@ def _first_run(
     """
     for most_tokens in (FEW_TOKENS, None):
         chosen, declared = planned(model, batch, layout, options.layers, options.skip_layers, most_tokens)
-        reduction = Reduction(resolve(options.measures), cast("Method", options.spectra))
+        reduction = Reduction(resolve(options.measures), cast("Method", options.spectra), Memory(memory))
         run = Run(model, chosen, reduction, layout, declared, progress)
         run.batch(batch)
         if not run.strayed:

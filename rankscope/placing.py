@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from rankscope.errors import UsageError
+from rankscope.memory import default
 from rankscope.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -77,6 +78,18 @@ def check_place(name: str, dtype: str | None) -> None:
             f"--device {name}: no such device answers",
             remedies=[("Measure on the processor", "--device cpu, or leave the option out")],
         )
+
+
+def free_share(device: torch.device) -> int:
+    """The memory that rankscope takes where no allowance is given: half of what is free where the model is.
+
+    Args:
+        device: of the model.
+
+    Returns:
+        Bytes.
+    """
+    return default(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None)
 
 
 def _moved(model: nn.Module, device: torch.device, dtype: torch.dtype | None, *, live: bool) -> nn.Module:

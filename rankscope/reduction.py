@@ -9,8 +9,9 @@ from rankscope.attending import reduce_attention, reduce_values
 from rankscope.cells import Sample, sample
 from rankscope.collection import Collection, given
 from rankscope.deferred import Deferred
-from rankscope.groups import Group, groups, without_zero_rows
+from rankscope.groups import CHUNK_BYTES, Group, groups, without_zero_rows
 from rankscope.measures import Request, evaluate, in_form, norm
+from rankscope.memory import Memory
 from rankscope.spectra import Pooled, spectrum
 
 if TYPE_CHECKING:
@@ -31,15 +32,16 @@ class Reduction:
     Args:
         requests: the measures asked for.
         method: how spectra are computed: ``auto``, ``gram64`` or ``svd``.
+        memory: what may be held at once; 4 GiB where None.
     """
 
-    def __init__(self, requests: Sequence[Request], method: Method = "auto") -> None:
-        self._method = method
+    def __init__(self, requests: Sequence[Request], method: Method = "auto", memory: Memory | None = None) -> None:
+        self._method, self.memory = method, memory or Memory()
         self._collection = Collection(requests)
         self._pools: dict[tuple[Layer, str], Pooled] = {}
         block = self._collection.at("block")
         self._immediate = [r for r in block if r.scope == "pooled" or r.measure.moments is None]
-        self._deferred = Deferred(self._collection, [r for r in block if r not in self._immediate], method)
+        self._deferred = Deferred(self._collection, [r for r in block if r not in self._immediate], method, self.memory)
 
     @property
     def dominant(self) -> dict[Layer, Dominant]:
@@ -78,7 +80,7 @@ class Reduction:
 
     def activation(self, layer: Layer, tokens: Tensor, keep: Tensor | None, first: int) -> None:
         """Reduce one activation (batch, tokens, width); `first` is the number of its first sequence in the run."""
-        for group in groups(tokens, keep, first):
+        for group in groups(tokens, keep, first, self.memory.share(16, CHUNK_BYTES)):  # and the forms made of it
             self._deferred.add(layer, group, tokens.dtype)
             if self._immediate:
                 self._with_tokens(layer, self._collection.finite(layer, self._immediate, group, tokens.dtype))

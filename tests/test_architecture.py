@@ -21,7 +21,7 @@ PACKAGE = ROOT / "rankscope"
 
 # A unit imports from the lines above it and from the names to its left.
 LINES = (
-    "errors registry declarations files plain records saved selectors user_code distributed formats",
+    "errors memory registry declarations files plain records saved selectors user_code distributed formats",
     "zoo sources inputs",
     "capture interventions",
     "spectra",
