@@ -101,23 +101,24 @@ def _gram64(stack: Tensor, *, refine: bool) -> tuple[Tensor, Tensor]:
     return sigma, error
 
 
-def coarse(sigma: Tensor, error: Tensor, m: int) -> Tensor:
+def coarse(sigma: Tensor, error: Tensor, m: int, resolved: float = RESOLVED) -> Tensor:
     """Whether the Gram route leaves the numerical rank in doubt, so that the matrix needs its SVD.
 
     Args:
         sigma: (batch, n), descending.
         error: (batch, n).
         m: the longer side of the matrices.
+        resolved: the largest part of itself that a singular value may be off by.
 
     Returns:
-        (batch,), true where a singular value above the threshold of the rank may be off by more than 1e-6 of itself.
+        (batch,), true where a singular value above the threshold of the rank may be off by more than that.
 
     Example:
         >>> coarse(torch.tensor([[1.0, 1e-4]]), torch.tensor([[0.0, 1e-9]]), 64)
         tensor([True])
     """
     counted = sigma > m * EPS32 * sigma[..., :1]
-    return (counted & (error > RESOLVED * sigma)).any(-1)
+    return (counted & (error > resolved * sigma)).any(-1)
 
 
 def eigenvalues(grams: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ def eigenvalues(grams: Tensor) -> Tensor:
     return torch.flip(values, (-1,))
 
 
-def roots(eigenvalues: Tensor, m: int) -> tuple[Tensor, Tensor]:
+def roots(eigenvalues: Tensor, m: int, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Singular values of eigenvalues of a Gram matrix, and how far off each can be.
 
     A computed λ is off by at most δ = (16 + n/16 + 2·√m)·eps·λ_1, the first two terms for the solver and the third for
@@ -162,6 +163,7 @@ def roots(eigenvalues: Tensor, m: int) -> tuple[Tensor, Tensor]:
     Args:
         eigenvalues: (batch, n), descending.
         m: the longer side of the matrices behind the Grams.
+        delta: (batch, 1), δ where the matrices are no plain Grams.
 
     Returns:
         Singular values and errors, both (batch, n).
@@ -173,7 +175,8 @@ def roots(eigenvalues: Tensor, m: int) -> tuple[Tensor, Tensor]:
     """
     lam = eigenvalues.clamp(min=0)
     sigma = lam.sqrt()
-    delta = _rounding(lam.shape[-1], m) * lam[..., :1]
+    if delta is None:
+        delta = _rounding(lam.shape[-1], m) * lam[..., :1]
     lowest = (lam - delta).clamp(min=0).sqrt()
     error = torch.where(sigma > 0, torch.minimum(delta / (sigma + lowest), delta.sqrt()), delta.sqrt())
     return sigma, error
