@@ -52,7 +52,7 @@ class Collection:
     def _shown(self) -> Iterator[Cell]:
         """The cells that make a row: a failure of heads whose number is unknown stands for all heads, unless told."""
         seen = {key[:4] for key, cell in self.cells.items() if cell.head is not None}
-        for key, cell in self.cells.items():
+        for key, cell in sorted(self.cells.items(), key=lambda item: item[1].scope == "batch"):  # gradients come last
             together = replace(cell.request, per_head=False)
             told = key[:4] in seen or together in self.at(together.measure.site)
             if not cell.request.per_head or cell.head is not None or not told:

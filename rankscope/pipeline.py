@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rankscope._version import __version__
+from rankscope.backward import Backward
 from rankscope.capture.losses import check_loss, loss_named
 from rankscope.capture.planning import FEW_TOKENS, planned
 from rankscope.capture.session import undisturbed
@@ -27,7 +28,7 @@ from rankscope.measures import resolve
 from rankscope.memory import Memory, size
 from rankscope.notes import common_direction, dominance, kept_apart
 from rankscope.placing import check_place, free_share, placed, to_model
-from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source, Vector
+from rankscope.records import Batch, Coverage, Inputs, Report, Row, Source, Vector
 from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
@@ -166,7 +167,6 @@ def measure(
     loss = loss_named(options.loss)
     model, device, dtype = placed(source, options.device, options.dtype)
     fingerprint = Fingerprint()
-    notes: list[Note] = []
     with undisturbed(model):
         run: Run | None = None
         first: Batch | None = None
@@ -176,15 +176,14 @@ def measure(
             if run is None:
                 first = batch
                 allowed = free_share(device) if options.memory is None else size(options.memory)
-                run = _first_run(model, batch, inputs.layout, options, allowed, progress)
+                run, backward = _first_run(model, batch, inputs.layout, options, loss, allowed, progress)
             else:
                 run.batch(batch)
         if run is None or first is None:
             raise InputError("RS250", "the inputs hold no batch: nothing was measured")
         run.finish()
-        reduction = run.reduction
-        if reduction.wants("gradient") or reduction.wants("weight_gradient"):
-            notes += run.gradients(first, loss, options.grad_tokens)
+        notes = backward.finish(first)
+    reduction = run.reduction
     rows, vectors = reduction.rows(), reduction.vectors()
     depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
     told = (*dominance(reduction.dominant, rows), *told, *common_direction(reduction.common, depth, rows))
@@ -242,24 +241,34 @@ def _first_run(
     batch: Batch,
     layout: str | None,
     options: MeasureOptions,
+    loss: str | Loss,
     memory: int,
     progress: Progress | None,
-) -> Run:
-    """A run that has measured its first batch.
+) -> tuple[Run, Backward]:
+    """A run that has measured its first batch, and with it the gradients where one forward pass does for both.
 
-    The trace is of a few tokens, to be quick; where the batch does not run as they did, of a whole sequence.
+    The trace is of a few tokens, to be quick; where the batch does not run as they did, of a whole sequence. A pass
+    that fails for the sake of the gradients is repeated without them, from a clean slate.
 
     Returns:
-        The run.
+        The run, and what gives its gradients.
     """
+    requests = resolve(options.measures)
+
+    def begun() -> tuple[Run, Backward]:
+        reduction = Reduction(requests, cast("Method", options.spectra), Memory(memory))
+        run = Run(model, chosen, reduction, layout, declared, progress)
+        return run, Backward(run, loss, options.grad_tokens, progress)
+
     for most_tokens in (FEW_TOKENS, None):
         chosen, declared = planned(model, batch, layout, options.layers, options.skip_layers, most_tokens)
-        reduction = Reduction(resolve(options.measures), cast("Method", options.spectra), Memory(memory))
-        run = Run(model, chosen, reduction, layout, declared, progress)
-        run.batch(batch)
+        run, backward = begun()
+        if not backward.together(batch):
+            run, backward = begun()
+            run.batch(batch)
         if not run.strayed:
             break
-    return run
+    return run, backward
 
 
 def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
 
 from rankscope.attending import reduce_attention, reduce_values
 from rankscope.cells import Sample, sample
-from rankscope.collection import Collection, given
+from rankscope.collection import NOT_FINITE, Collection, given
 from rankscope.deferred import Deferred
 from rankscope.groups import CHUNK_BYTES, Group, groups, without_zero_rows
 from rankscope.measures import Request, evaluate, in_form, norm
 from rankscope.memory import Memory
-from rankscope.spectra import Pooled, spectrum
+from rankscope.records import Spectrum
+from rankscope.spectra import Pooled
+from rankscope.spectra.several import dtype_of, shape_of, spectra, work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import torch
     from torch import Tensor
 
     from rankscope.attending import Maps, Masks
     from rankscope.deferred import Common, Dominant
-    from rankscope.records import Layer, Row, Site, Spectrum, Status, Vector
+    from rankscope.records import Layer, Row, Site, Status, Vector
     from rankscope.spectra.engine import Method
+    from rankscope.spectra.several import Found, Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class WeightGradient:
+    """∂L/∂W of one weight as a matrix, formed or as factors; its rank is at most `tokens`."""
+
+    layer: Layer
+    parameter: str
+    matrix: Matrix
+    tokens: int
 
 
 class Reduction:
@@ -58,6 +72,11 @@ class Reduction:
     def wants(self, site: Site) -> bool:
         """Whether any measure of a site was asked for."""
         return bool(self._collection.at(site))
+
+    @property
+    def exact(self) -> bool:
+        """Whether spectra are those of the matrices themselves, by an SVD."""
+        return self._method == "svd"
 
     @property
     def min_tokens(self) -> int:
@@ -120,17 +139,39 @@ class Reduction:
                 material = given(gradient=group.tokens, last_gradient=last_gradient.unsqueeze(0).double())
                 self._collection.collect(layer, requests, group, gradient.dtype, material)
 
-    def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor, tokens: int, sequences: int = 1) -> None:
-        """Reduce ∂L/∂W of one weight, its axes after the first taken together; its rank is at most `tokens`."""
+    def weight_gradients(self, found: list[WeightGradient], sequences: int = 1) -> None:
+        """Reduce ∂L/∂W of many weights; the list is emptied, so that each is let go when it is solved."""
         requests = self._collection.at("weight_gradient")
-        for group in map(Group.double, groups(gradient.flatten(1).unsqueeze(0), None)):
-            finite = self._collection.finite(layer, requests, group, gradient.dtype, parameter)
+        places: list[tuple[Layer, str, tuple[int, int]]] = []
+        matrices: list[Matrix] = []
+        for each in found:
+            reason = self.memory.refusal(work(each.matrix), f"the gradient of {each.parameter}")
+            if reason:
+                self.fail("weight_gradient", each.layer, "skipped", reason, each.parameter)
+                continue
             for request in requests:
-                cell = self._collection.cell(request, layer, parameter)
-                cell.tokens, cell.sequences = tokens, sequences
-            if finite.numbers:
-                solve = cache(partial(spectrum, finite.tokens, method=self._method, source_dtype=gradient.dtype))
-                self._collection.collect(layer, requests, finite, gradient.dtype, partial(_solved, solve), parameter)
+                cell = self._collection.cell(request, each.layer, each.parameter, dtype_of(each.matrix))
+                cell.tokens, cell.sequences = each.tokens, sequences
+            places.append((each.layer, each.parameter, shape_of(each.matrix)))
+            matrices.append(each.matrix)
+        found.clear()
+        solved = spectra(matrices, self._method, self.memory.total - self.memory.held)
+        for (layer, parameter, shape), spectrum in zip(places, solved, strict=True):
+            self._weight(layer, parameter, shape, spectrum)
+
+    def _weight(self, layer: Layer, parameter: str, shape: tuple[int, int], found: Found) -> None:
+        """Fill the cells of one weight."""
+        requests = self._collection.at("weight_gradient")
+        cells = [self._collection.cell(request, layer, parameter) for request in requests]
+        for cell in cells:
+            if found is None:
+                cell.samples.append(Sample(0, None, *shape, NOT_FINITE))
+            elif isinstance(found, str):
+                cell.failure = ("error", found)
+        if isinstance(found, Spectrum):
+            batch = replace(found, singular_values=found.singular_values[None], error=found.error[None])
+            group, dtype = Group(torch.empty(1, *shape, device="meta"), [0]), cells[0].dtype or torch.float32
+            self._collection.collect(layer, requests, group, dtype, given(gradient_spectrum=batch), parameter)
 
     def _block(self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype, real: int) -> None:
         """Measure one group, of `real` tokens with the zero ones; each form is computed once."""
@@ -177,11 +218,6 @@ class Reduction:
             bound = None if errors is None else errors.tolist()
             shape = (found.rows, found.width)
             cell.samples = [sample(0, values.tolist(), shape, measure.undefined, bound)]
-
-
-def _solved(solve: Any, _request: Request, _need: str) -> Any:
-    """A spectrum that is solved where it is first asked for, so that a failure is that of the rows that asked."""
-    return solve()
 
 
 def _pool_form(request: Request) -> Literal["raw", "unit"]:

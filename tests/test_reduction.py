@@ -12,7 +12,7 @@ from rankscope.errors import CaptureError
 from rankscope.groups import groups
 from rankscope.measures import bounds_beside, resolve
 from rankscope.records import Layer
-from rankscope.reduction import Reduction
+from rankscope.reduction import Reduction, WeightGradient
 
 LAYER = Layer("h.*", 1, "h.0", "Block")
 
@@ -201,9 +201,9 @@ def test_a_gradient_whose_spectrum_fails_is_an_error_row_too(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("the solver gave up")
 
-    monkeypatch.setattr("rankscope.reduction.spectrum", broken)
+    monkeypatch.setattr("rankscope.spectra.several.spectrum", broken)
     reduction = Reduction(resolve(["grad_condition"]))
-    reduction.weight_gradient(LAYER, "h.0.weight", torch.randn(4, 3), 8)
+    reduction.weight_gradients([WeightGradient(LAYER, "h.0.weight", torch.randn(4, 3), 8)])
     assert {(row.status, row.value) for row in reduction.rows()} == {("error", None)}
 
 

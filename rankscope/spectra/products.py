@@ -17,26 +17,6 @@ from rankscope.spectra.reference import EPS
 if TYPE_CHECKING:
     from torch import Tensor
 
-FEW = 0.6
-"""A product of fewer rows than this part of its smaller side is not formed: above, that is no slower."""
-
-
-def few(rows: int, shape: tuple[int, int]) -> bool:
-    """Whether the factors of a product are the faster way.
-
-    Args:
-        rows: of the factors.
-        shape: of the product.
-
-    Returns:
-        Whether they are.
-
-    Example:
-        >>> few(128, (768, 3072)), few(512, (768, 768))
-        (True, False)
-    """
-    return rows < FEW * min(shape)
-
 
 def squares(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor] | None:
     """A small matrix whose eigenvalues are the squared singular values of `leftᵀ right`.

@@ -63,12 +63,12 @@ def spectra(matrices: list[Matrix], method: Method = "auto", most: int = CHUNK_B
     """
     waiting: dict[int, Matrix] = dict(enumerate(matrices))
     matrices.clear()
-    order = sorted(waiting, key=lambda index: -_work(waiting[index]))
+    order = sorted(waiting, key=lambda index: -work(waiting[index]))
     found: dict[int, Found] = {}
     if on_device := [index for index in order if _device(waiting[index]) == "cuda"]:
         found |= _together(waiting, on_device, method, most)
     rest = [index for index in order if index not in found]
-    at_once = max(1, most // max(1, _work(waiting[rest[0]]))) if rest else 1
+    at_once = max(1, most // max(1, work(waiting[rest[0]]))) if rest else 1
     solved = cpu.in_threads(lambda index: _one(waiting.pop(index), method), rest, at_once)
     found |= dict(zip(rest, solved, strict=True))
     return [found[index] for index in range(len(found))]
@@ -87,7 +87,7 @@ def _solved(matrix: Matrix, method: Method) -> Spectrum | None:
     if not _finite(matrix):
         return None
     if _by_itself(matrix, method):
-        return spectrum(_dense(matrix), method=method, source_dtype=_dtype(matrix))
+        return spectrum(_dense(matrix), method=method, source_dtype=dtype_of(matrix))
     for way in (_of_factors, _gram) if isinstance(matrix, tuple) else (_gram,):
         try:
             squares = way(matrix)
@@ -97,7 +97,7 @@ def _solved(matrix: Matrix, method: Method) -> Spectrum | None:
         if found is not None:
             return found
     sigma, error = svd(_dense(matrix).double().unsqueeze(0))
-    return Spectrum(sigma[0], error[0], *_shape(matrix))
+    return Spectrum(sigma[0], error[0], *shape_of(matrix))
 
 
 def _together(waiting: dict[int, Matrix], indices: list[int], method: Method, most: int) -> dict[int, Found]:
@@ -132,13 +132,13 @@ def _stacked(waiting: dict[int, Matrix], indices: list[int]) -> dict[int, Found]
 def _of_factors(matrix: Matrix) -> _Squares | None:
     assert isinstance(matrix, tuple)
     made = products.squares(*(factor.double() for factor in matrix)) if len(matrix[0]) else None
-    return None if made is None else _Squares(*made, *_shape(matrix))
+    return None if made is None else _Squares(*made, *shape_of(matrix))
 
 
 def _gram(matrix: Matrix) -> _Squares:
     dense = _dense(matrix).double()
     gram = cuda.grams(dense.unsqueeze(0))[0] if dense.is_cuda else cpu.gram(dense)
-    return _Squares(gram, None, *_shape(matrix))
+    return _Squares(gram, None, *shape_of(matrix))
 
 
 def _roots(squares: _Squares, lam: Tensor) -> Spectrum | None:
@@ -155,20 +155,40 @@ def _roots(squares: _Squares, lam: Tensor) -> Spectrum | None:
 
 def _by_itself(matrix: Matrix, method: Method) -> bool:
     """Whether `spectrum` is the way."""
-    return method == "svd" or _dtype(matrix) == torch.float64 or min(_shape(matrix)) < SMALL
+    return method == "svd" or dtype_of(matrix) == torch.float64 or min(shape_of(matrix)) < SMALL
 
 
 def _dense(matrix: Matrix) -> Tensor:
     return matrix if isinstance(matrix, torch.Tensor) else matrix[0].double().mT @ matrix[1].double()
 
 
-def _shape(matrix: Matrix) -> tuple[int, int]:
+def shape_of(matrix: Matrix) -> tuple[int, int]:
+    """Rows and width.
+
+    Args:
+        matrix: formed or as factors.
+
+    Returns:
+        Both.
+
+    Example:
+        >>> shape_of((torch.zeros(2, 5), torch.zeros(2, 3)))
+        (5, 3)
+    """
     if isinstance(matrix, tuple):
         return matrix[0].shape[1], matrix[1].shape[1]
     return matrix.shape[0], matrix.shape[1]
 
 
-def _dtype(matrix: Matrix) -> torch.dtype:
+def dtype_of(matrix: Matrix) -> torch.dtype:
+    """The dtype of the numbers that it is made of.
+
+    Args:
+        matrix: formed or as factors.
+
+    Returns:
+        The dtype.
+    """
     return matrix.dtype if isinstance(matrix, torch.Tensor) else matrix[0].dtype
 
 
@@ -186,7 +206,18 @@ def _order(matrix: Matrix) -> int:
     return len(matrix[0]) if isinstance(matrix, tuple) else min(matrix.shape)
 
 
-def _work(matrix: Matrix) -> int:
-    """Bytes that are needed while it is solved."""
-    (rows, width), n = _shape(matrix), _order(matrix)
+def work(matrix: Matrix) -> int:
+    """The memory that its spectrum takes while it is found.
+
+    Args:
+        matrix: formed or as factors.
+
+    Returns:
+        Bytes.
+
+    Example:
+        >>> work(torch.zeros(10, 5)), work((torch.zeros(1, 10), torch.zeros(1, 5)))
+        (1000, 160)
+    """
+    (rows, width), n = shape_of(matrix), _order(matrix)
     return 8 * (n * (rows + width) + 5 * n * n if isinstance(matrix, tuple) else rows * width + 3 * n * n)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rankscope.spectra import several
-from rankscope.spectra.products import few, squares
+from rankscope.spectra.products import squares
 from rankscope.spectra.several import spectra
 
 
@@ -145,8 +145,3 @@ def test_all_of_one_size_are_solved_together(monkeypatch):
     calls.clear()
     spectra(matrices[:2], most=16 * 70 * 70)
     assert calls == [(1, 70, 70), (1, 70, 70)]
-
-
-def test_few_rows():
-    assert few(128, (768, 768))
-    assert not few(512, (768, 3072))
