@@ -60,6 +60,23 @@ def gram(matrix: Tensor) -> Tensor:
     return torch.from_numpy(a @ a.T if a.shape[0] <= a.shape[1] else a.T @ a)
 
 
+def scatter(matrix: Tensor) -> Tensor:
+    """The Gram matrix of the columns, `aᵀ a`, whichever side is the smaller.
+
+    Args:
+        matrix: (rows, width) float64 on the CPU.
+
+    Returns:
+        (width, width).
+
+    Example:
+        >>> scatter(torch.tensor([[3.0, 4.0]])).tolist()
+        [[9.0, 12.0], [12.0, 16.0]]
+    """
+    a = matrix.numpy()
+    return torch.from_numpy(a.T @ a)
+
+
 def eigenvalues(grams: Tensor) -> Tensor:
     """Eigenvalues of symmetric matrices by LAPACK's `syevd`, values only.
 
