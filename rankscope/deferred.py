@@ -15,7 +15,7 @@ from rankscope.cells import Sample
 from rankscope.collection import NOT_FINITE, samples, too_short
 from rankscope.measures import evaluate
 from rankscope.memory import Memory
-from rankscope.moments import OF_GRAMS, moments, solve, work
+from rankscope.moments import OF_GRAMS, bytes_of, moments, solve
 from rankscope.records import Spectrum
 from rankscope.spectra.engine import CHUNK_BYTES
 
@@ -100,7 +100,7 @@ class Deferred:
         if self._wanted and not wanted:
             return
         rows, width = group.tokens.shape[1:]
-        at_once = max(1, (self._memory.total - self._memory.held) // max(1, work(rows, width, wanted)))
+        at_once = max(1, (self._memory.total - self._memory.held) // max(1, bytes_of(rows, width, wanted)))
         found = moments(group.tokens, wanted, self._method, at_once)
         self._taken.append((layer, group.without_tokens(), dtype, found))
         bytes_ = sum(gram.nbytes for gram in found.waiting.values())
@@ -113,14 +113,14 @@ class Deferred:
         """What can be found of these sequences within the allowance; the measures of the rest are skipped."""
         rows, width = group.tokens.shape[1:]
         name = f"one sequence of {rows} × {width}"
-        if self._memory.refusal(work(rows, width, self._wanted), name) is None:
+        if self._memory.refusal(bytes_of(rows, width, self._wanted), name) is None:
             return self._wanted
         self.finish()  # what waits gives its memory back
-        reason = self._memory.refusal(work(rows, width, self._wanted), name)
+        reason = self._memory.refusal(bytes_of(rows, width, self._wanted), name)
         if reason is None:
             return self._wanted
         left = {(form, need) for form, need in self._wanted if need not in OF_GRAMS}
-        if self._memory.refusal(work(rows, width, left), name):
+        if self._memory.refusal(bytes_of(rows, width, left), name):
             left = set()
         lost = [r for r in self._requests if any((r.form, need) not in left for need in r.measure.moments or ())]
         self._collection.fail(lost, layer, "skipped", reason)

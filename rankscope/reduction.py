@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from rankscope.attending import reduce_attention, reduce_values
-from rankscope.cells import Sample, sample
+from rankscope.cells import Sample
 from rankscope.collection import NOT_FINITE, Collection, given
 from rankscope.deferred import Deferred
 from rankscope.groups import CHUNK_BYTES, Group, groups, without_zero_rows
-from rankscope.measures import Request, evaluate, in_form, norm
+from rankscope.measures import Request, in_form, norm
 from rankscope.memory import Memory
+from rankscope.moments import bytes_of
+from rankscope.pooling import Pooling
 from rankscope.records import Spectrum
-from rankscope.spectra import Pooled
 from rankscope.spectra.several import dtype_of, shape_of, spectra, work
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class Reduction:
     def __init__(self, requests: Sequence[Request], method: Method = "auto", memory: Memory | None = None) -> None:
         self._method, self.memory = method, memory or Memory()
         self._collection = Collection(requests)
-        self._pools: dict[tuple[Layer, str], Pooled] = {}
         block = self._collection.at("block")
-        self._immediate = [r for r in block if r.scope == "pooled" or r.measure.moments is None]
-        self._deferred = Deferred(self._collection, [r for r in block if r not in self._immediate], method, self.memory)
+        pooled = [request for request in block if request.scope == "pooled"]
+        self._immediate = [r for r in block if r.scope == "sequence" and r.measure.moments is None]
+        rest = [r for r in block if r.scope == "sequence" and r.measure.moments is not None]
+        self._deferred = Deferred(self._collection, rest, method, self.memory)
+        self._pooling = Pooling(self._collection, pooled, self.memory)
 
     @property
     def dominant(self) -> dict[Layer, Dominant]:
@@ -101,21 +104,25 @@ class Reduction:
         """Reduce one activation (batch, tokens, width); `first` is the number of its first sequence in the run."""
         for group in groups(tokens, keep, first, self.memory.share(16, CHUNK_BYTES)):  # and the forms made of it
             self._deferred.add(layer, group, tokens.dtype)
+            self._pooling.add(layer, group, tokens.dtype)
             if self._immediate:
-                self._with_tokens(layer, self._collection.finite(layer, self._immediate, group, tokens.dtype))
+                self._with_tokens(layer, group)
 
     def _with_tokens(self, layer: Layer, group: Group) -> None:
-        """Evaluate what takes the tokens themselves."""
-        if not group.numbers:
+        """Evaluate what takes the tokens themselves, sequence by sequence."""
+        requests, (real, width) = self._immediate, group.tokens.shape[1:]
+        need = bytes_of(real, width, [(request.form, "size") for request in requests])
+        if reason := self.memory.refusal(need, f"one sequence of {real} × {width}"):
+            self._collection.fail(requests, layer, "skipped", reason)
             return
-        exact, real = group.double(), group.tokens.shape[1]
-        self._block(
-            layer, [r for r in self._immediate if not r.form.startswith("unit")], exact, group.tokens.dtype, real
-        )
-        unit = [request for request in self._immediate if request.form.startswith("unit")]
-        if unit:
-            for rest in without_zero_rows(exact, norm(exact.tokens, -1)):
-                self._block(layer, unit, rest, group.tokens.dtype, real)
+        finite = self._collection.finite(layer, requests, group, group.tokens.dtype)
+        for index in range(len(finite.numbers)):
+            exact = finite.pick([index]).double()
+            raw = [request for request in requests if not request.form.startswith("unit")]
+            self._block(layer, raw, exact, group.tokens.dtype, real)
+            if unit := [request for request in requests if request not in raw]:
+                for rest in without_zero_rows(exact, norm(exact.tokens, -1)):
+                    self._block(layer, unit, rest, group.tokens.dtype, real)
 
     def end_of_batch(self) -> None:
         """Evaluate what waited for the last layer."""
@@ -182,43 +189,8 @@ class Reduction:
                 forms[request.form] = in_form(group.tokens, request.form)
             return forms[request.form]
 
-        pooled = [request for request in requests if request.scope == "pooled"]
-        if pooled:
-            name = _pool_form(pooled[0])
-            pool = self._pools.setdefault((layer, name), Pooled())
-            pool.add(in_form(group.tokens, name).flatten(0, 1))
-        for request in pooled:
-            cell = self._collection.cell(request, layer, dtype=dtype)
-            cell.samples += [Sample(n, 0.0, group.tokens.shape[1], group.tokens.shape[2]) for n in group.numbers]
-        in_sequence = [request for request in requests if request.scope == "sequence"]
-        self._collection.collect(layer, in_sequence, group, dtype, material, real=real)
+        self._collection.collect(layer, requests, group, dtype, material, real=real)
 
     def _finish(self) -> None:
-        """Turn the samples of pooled cells, which only say what went into a pool, into the one value of the pool."""
         self._deferred.finish()
-        pools, self._pools = self._pools, {}
-        solved: dict[tuple[Layer, str], Spectrum] = {}
-        for cell in self._collection.cells.values():
-            form, pool = cell.request.form, pools.get((cell.layer, _pool_form(cell.request)))
-            if cell.request.scope != "pooled" or pool is None or cell.failure or any(s.reason for s in cell.samples):
-                continue
-            cell.sequences, measure = len(cell.samples), cell.request.measure
-            if pool.count < measure.min_tokens:
-                few = f"fewer than {measure.min_tokens} {'non-zero ' if form.startswith('unit') else ''}tokens"
-                cell.samples = [Sample(0, None, pool.count, cell.samples[0].width, few)]
-                continue
-            try:
-                if (cell.layer, form) not in solved:
-                    solved[cell.layer, form] = pool.spectrum(centered=form.endswith("centered"))
-                found = solved[cell.layer, form]
-                values, errors = evaluate(cell.request, spectrum=found)
-            except Exception as error:
-                cell.failure = ("error", f"{type(error).__name__}: {error}")
-                continue
-            bound = None if errors is None else errors.tolist()
-            shape = (found.rows, found.width)
-            cell.samples = [sample(0, values.tolist(), shape, measure.undefined, bound)]
-
-
-def _pool_form(request: Request) -> Literal["raw", "unit"]:
-    return "unit" if request.form.startswith("unit") else "raw"
+        self._pooling.finish()

@@ -26,7 +26,7 @@ LINES = (
     "capture interventions",
     "spectra",
     "measures",
-    "groups cells collection moments deferred attending reduction",
+    "groups cells collection moments deferred pooling attending reduction",
     "placing run backward depth notes pipeline inspection connectivity",
     "table explanations certificate comparison requirements sweep",
     "renderers",

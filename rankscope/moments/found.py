@@ -43,7 +43,7 @@ class Moments:
     failed: dict[Need, str] = field(default_factory=dict)
 
 
-def work(rows: int, width: int, wanted: Iterable[Need]) -> int:
+def bytes_of(rows: int, width: int, wanted: Iterable[Need]) -> int:
     """The memory that finding the moments of one sequence takes while it is under way.
 
     Args:
@@ -55,7 +55,7 @@ def work(rows: int, width: int, wanted: Iterable[Need]) -> int:
         Bytes, rather too many than too few.
 
     Example:
-        >>> work(1000, 10, [("raw", "norms")])
+        >>> bytes_of(1000, 10, [("raw", "norms")])
         160000
     """
     wanted = set(wanted)

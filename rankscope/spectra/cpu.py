@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from threading import Barrier, Semaphore, local
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
@@ -74,7 +75,8 @@ def scatter(matrix: Tensor) -> Tensor:
         [[9.0, 12.0], [12.0, 16.0]]
     """
     a = matrix.numpy()
-    return torch.from_numpy(a.T @ a)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where it is solved
+        return torch.from_numpy(a.T @ a)
 
 
 def eigenvalues(grams: Tensor) -> Tensor:
