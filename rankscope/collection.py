@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankscope.cells import Cell, Sample, sample
-from rankscope.measures import evaluate
+from rankscope.measures import draw, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,9 @@ class Collection:
 
     def rows(self) -> tuple[Row, ...]:
         """The rows of all cells that hold one number a sequence, in the order in which places were seen."""
-        return tuple(cell.row() for cell in self._shown() if not cell.request.measure.vector)
+        cells = [cell for cell in self._shown() if not cell.request.measure.vector]
+        draw(place for cell in cells for place in cell.compared())
+        return tuple(cell.row() for cell in cells)
 
     def vectors(self) -> tuple[Vector, ...]:
         """The others: several numbers a sequence."""

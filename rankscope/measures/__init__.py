@@ -7,7 +7,7 @@ bound on its numerical error, `bounds_beside` gives what to compare it with.
 
 from __future__ import annotations
 
-from rankscope.measures._beside import bounds_beside
+from rankscope.measures._beside import Place, bounds_beside, draw
 from rankscope.measures._evaluate import evaluate
 from rankscope.measures._forms import center, in_form, norm, unit
 from rankscope.measures._registry import MEASURES, Form, Measure, measure
@@ -18,9 +18,11 @@ __all__ = [
     "PRESETS",
     "Form",
     "Measure",
+    "Place",
     "Request",
     "bounds_beside",
     "center",
+    "draw",
     "evaluate",
     "in_form",
     "measure",
