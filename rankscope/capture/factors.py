@@ -24,7 +24,7 @@ Consumer = tuple[Node, int]
 """An operation that takes a value, and as which of its operands."""
 PRODUCTS = {"MmBackward0": (1, "_saved_self"), "AddmmBackward0": (2, "_saved_mat1")}
 """Operations x·W: which operand W is, and the name under which x is saved."""
-FEW = 0.6
+FEW = 0.75
 """Fewer tokens than this part of the smaller side of a weight are few: above, the product is as fast."""
 LEAST = 64
 """A smaller weight costs little either way."""
