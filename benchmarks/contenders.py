@@ -44,7 +44,7 @@ def backward(job: Job) -> None:
 
 def ours(*measures: str, **options: Any) -> Callable[[Job], Any]:
     """`rankscope.probe`: options read, model traced, batches measured, report made."""
-    return lambda job: probe(job.model, job.batches, measures=measures, device="cpu", **options)
+    return lambda job: probe(job.model, job.batches, measures=measures, **{"device": "cpu", **options})
 
 
 def naive(job: Job) -> Numbers:
@@ -101,8 +101,8 @@ def disagreement(one: Numbers, other: Numbers) -> float:
     if one.keys() != other.keys() or not one:
         return math.inf
     pairs = [pair for place in one for pair in zip(one[place], other[place], strict=True)]
-    worst = max(abs(a - b) / abs(b) for a, b in pairs)
-    return worst if math.isfinite(worst) else math.inf
+    differences = [abs(a - b) / abs(b) for a, b in pairs]
+    return max(differences) if all(map(math.isfinite, differences)) else math.inf
 
 
 CONTENDERS: dict[str, Callable[[Job], Any]] = {

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmarks.timing import extra, extra_ratio, ratio
+from benchmarks.timing import extra, extra_ratio, ratio, worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,8 +111,10 @@ def _memory_less(peer: str, ours: str) -> Callable[[Results], float | None]:
 
 
 def _worst(results: Results, *, equal: bool) -> float:
-    errors: list[float] = [entry["auto"] for entry in results["accuracy"] if (entry["family"] == "all tokens equal") == equal]
-    return max(errors)
+    errors: list[float] = [
+        entry["auto"] for entry in results["accuracy"] if (entry["family"] == "all tokens equal") == equal
+    ]
+    return worst(errors)
 
 
 def _distance(index: int) -> Callable[[Results], float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import statistics
@@ -15,7 +16,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.setting import TINY, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from benchmarks.setting import Setting
 
@@ -53,12 +54,24 @@ def interleave(setting: Setting, names: Sequence[str], rounds: int, threads: int
     job = Job(setting)
     CONTENDERS[names[0]](job)
     found: Seconds = {name: [] for name in names}
-    for index in range(rounds):
-        say(f"  {setting.words}, {threads} threads: round {index + 1} of {rounds}")
-        for name in names:
-            torch.set_num_threads(threads)  # none may leave its own number to the next
-            found[name].append(seconds(lambda name=name: CONTENDERS[name](job)))  # type: ignore[misc] # bound at once
+    with settled():
+        for index in range(rounds):
+            say(f"  {setting.words}, {threads} threads: round {index + 1} of {rounds}")
+            for name in names:
+                torch.set_num_threads(threads)  # none may leave its own number to the next
+                found[name].append(seconds(lambda name=name: CONTENDERS[name](job)))  # type: ignore[misc] # bound at once
     return found
+
+
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """What there is stays: without this every collection of garbage between two timings goes through all of torch."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def warm_up(names: Sequence[str]) -> None:
@@ -68,7 +81,6 @@ def warm_up(names: Sequence[str]) -> None:
         if name not in _warm:
             CONTENDERS[name](tiny)
             _warm.add(name)
-    gc.freeze()  # what is imported stays: without this every collection between two timings goes through it
 
 
 def ratio(found: Mapping[str, Sequence[float]], one: str, other: str) -> float | None:
@@ -85,6 +97,12 @@ def extra_ratio(found: Mapping[str, Sequence[float]], one: str, other: str) -> f
     """Median over the rounds of extra time of one over extra time of the other; None where the other had none."""
     rounds = zip(found[one], found[other], found["plain"], strict=True)
     return _median((a - p) / (b - p) if b > p else math.nan for a, b, p in rounds)
+
+
+def worst(values: Iterable[float]) -> float:
+    """The largest; NaN where one of them is, which `max` may pass over."""
+    listed = list(values)
+    return math.nan if any(map(math.isnan, listed)) else max(listed)
 
 
 def _median(values: Iterable[float]) -> float | None:
