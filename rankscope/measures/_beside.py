@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rankscope.records import Spectrum
 
 SEED = 0
-MOST_NUMBERS = 1 << 22
+MOST_NUMBERS = 1 << 20
 """Gaussian data larger than this is not drawn as such."""
 MOST_DRAWN = 1 << 20
 """All draws together are no more numbers: the values of a long matrix scatter less with every row, as 1/√rows."""
