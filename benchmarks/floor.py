@@ -46,20 +46,21 @@ def counted(setting: Setting) -> dict[str, float]:
     }
 
 
-def ceilings(n: int, m: int, threads: int) -> dict[str, float]:
+def ceilings(n: int, m: int, threads: int, copied: int = COPIED) -> dict[str, float]:
     """Rates of this machine, all threads at work: flops/s of a product n×m×n, bytes/s of A·x with A n×n, and of a copy.
 
     Args:
         n: the smaller side.
         m: the larger side.
         threads: how many.
+        copied: bytes that are copied.
 
     Returns:
         `gemm`, `vector` and `copy`.
     """
     torch.set_num_threads(threads)
     a, b, x = np.ones((n, m)), np.ones((m, n)), np.ones(n)
-    square, target, source = np.ones((n, n)), np.empty(COPIED // 8), np.ones(COPIED // 8)
+    square, target, source = np.ones((n, n)), np.empty(copied // 8), np.ones(copied // 8)
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
     products, vectors = (max(1, min(MOST, int(2e9 / work))) for work in (2 * n * n * m, 8 * n * n))
 
@@ -70,23 +71,24 @@ def ceilings(n: int, m: int, threads: int) -> dict[str, float]:
     return {
         "gemm": threads * products * 2 * n * n * m / best(lambda _: [a @ b for _ in range(products)]),
         "vector": threads * vectors * 8 * n * n / best(lambda _: [square @ x for _ in range(vectors)]),
-        "copy": 2 * COPIED / best(lambda part: np.copyto(*parts[part])),
+        "copy": 2 * copied / best(lambda part: np.copyto(*parts[part])),
     }
 
 
-def floor(setting: Setting, threads: int, rounds: int) -> dict[str, Any]:
+def floor(setting: Setting, threads: int, rounds: int, copied: int = COPIED) -> dict[str, Any]:
     """The floor of the spectra of a setting, and what the reduction takes on tokens of that shape, without a model.
 
     Args:
         setting: the model and its inputs.
         threads: how many.
         rounds: how often the reduction is timed; the median counts.
+        copied: bytes that are copied for the bandwidth.
 
     Returns:
         The counts, the ceilings, the floor's seconds and the measured ones.
     """
     n, m = sorted((setting.tokens, setting.width))
-    rates, counts = ceilings(n, m, threads), counted(setting)
+    rates, counts = ceilings(n, m, threads, copied), counted(setting)
     parts = {
         "gram": counts["gram_flops"] / rates["gemm"],
         "tridiagonal": counts["tridiagonal_flops"] / 2 / rates["gemm"] + counts["vector_bytes"] / rates["vector"],

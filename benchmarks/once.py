@@ -62,7 +62,8 @@ def once(name: str, setting: Setting, threads: int) -> dict[str, Any]:
     return found
 
 
-def _here(name: str, setting: Setting, threads: int) -> dict[str, Any]:
+def here(name: str, setting: Setting, threads: int) -> dict[str, Any]:
+    """What `once` gives, had in this process."""
     torch.set_num_threads(threads)
     warm_up(["plain", name])
     job = Job(setting)
@@ -79,4 +80,4 @@ def _here(name: str, setting: Setting, threads: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     asked, fields, number = json.loads(sys.argv[1])
-    print(json.dumps(_here(asked, Setting(**fields), number)))
+    print(json.dumps(here(asked, Setting(**fields), number)))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import cuda
 from benchmarks.plot import plot
-from benchmarks.table import number, target, verdict
-from benchmarks.targets import CPU, Line, Target, lines
+from benchmarks.table import WORDS, number, target, verdict
+from benchmarks.targets import CPU, Line, Target, alone_rows, lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,14 @@ What a probe costs beside the plain forward pass, beside a naive hook and beside
 are; and how far it is from what spectra must cost. Every ratio is of contenders that were timed in turn in one run, and
 is the median over the rounds unless its line says that it was run once. Absolute times say little about another
 machine.
+"""
+ALONE = """## Every contender on its own
+
+One batch of 8×512, once, each in a process of its own beside a plain forward; memory is the peak of the process beyond
+that of a plain forward's, the imports of the package too.
+
+| contender | time / plain forward | memory beyond it |
+|---|---:|---:|
 """
 AGAIN = """## How to repeat it
 
@@ -76,6 +84,12 @@ def page(reports: dict[str, dict[str, Any] | None], by_hand: str, picture: str) 
             parts.append(f"{report['date']}, rankscope {report['rankscope']}. {_machine(report['machine'])}\n")
             parts.append(f"Model: {report['model']}.\n")
         parts.append(_table(lines(targets, report["results"] if report else {})))
+    if rows := alone_rows((reports["cpu"] or {}).get("results", {})):
+        parts.append(
+            ALONE
+            + "\n".join(f"| {WORDS.get(n, n)} | {number(t, '×')} | {number(m, 'MB')} |" for n, t, m in rows)
+            + "\n"
+        )
     if picture:
         parts.append(f"## How the cost grows\n\n![Extra time against tokens, width, depth and batches]({picture})\n")
         parts.append(_growth((reports["cpu"] or {})["results"]["growth"]))

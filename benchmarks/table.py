@@ -11,6 +11,17 @@ from rich.text import Text
 if TYPE_CHECKING:
     from benchmarks.targets import Line
 
+WORDS = {
+    "forward": "rankscope, `forward`",
+    "cheap": "rankscope, cheap tier",
+    "same": "rankscope, what the naive hook computes",
+    "pooled": "rankscope, pooled spectra",
+    "full": "rankscope, `full`, gradients too",
+    "naive": "naive hook",
+    "torchlens": "TorchLens, trace and its ranks",
+    "weightwatcher": "weightwatcher, weights only",
+    "rankme": "RankMe's arithmetic, pooled",
+}
 VERDICTS = {True: ("met", "green"), False: ("MISSED", "red"), None: ("", "")}
 
 
@@ -66,3 +77,19 @@ def show(found: list[Line], title: str) -> None:
     console.print(table)
     judged = [line for line in found if line.met is not None]
     console.print(f"{sum(line.met is True for line in judged)} of {len(judged)} targets met")
+
+
+def show_alone(rows: list[tuple[str, float | None, float | None]]) -> None:
+    """Print what was run once.
+
+    Args:
+        rows: name, ratio of time, megabytes.
+    """
+    if not rows:
+        return
+    table = Table(title="8×512, once, each in a process of its own", title_justify="left", show_edge=False)
+    for name in ("contender", "time / plain forward", "memory beyond it"):
+        table.add_column(name, justify="left" if name == "contender" else "right")
+    for name, ratio, memory in rows:
+        table.add_row(WORDS.get(name, name), number(ratio, "×"), number(memory, "MB"))
+    Console().print(table)

@@ -64,6 +64,23 @@ def missed(found: list[Line]) -> list[Line]:
     return [line for line in found if line.met is False]
 
 
+def alone_rows(results: Results) -> list[tuple[str, float | None, float | None]]:
+    """What was run once at 8×512: the contender, its time over the plain forward's, its megabytes beyond it.
+
+    Both are None where it failed, or is not installed.
+    """
+    once = results.get("once", {})
+    names = [name for name in once if name.endswith(" 8×512") and not name.startswith("plain")]
+    if "peak" not in once.get("plain 8×512", {}):
+        return []
+    return [
+        (name.removesuffix(" 8×512"), _alone(name)(results), _memory(results, name))
+        if "peak" in once[name]
+        else (name.removesuffix(" 8×512"), None, None)
+        for name in names
+    ]
+
+
 def _line(target: Target, results: Results) -> Line:
     try:
         value = target.value(results)
