@@ -14,7 +14,7 @@ from rankscope.records import Spectrum
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from cases import family
+from cases import family as family
 
 if TYPE_CHECKING:
     from rankscope.moments import Need

@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device("cuda")
     settings = {"8×512": setting, "64×512": replace(setting, sequences=64)}
     words = {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    report = {
+    report: dict[str, Any] = {
         "benchmark": "cuda",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rankscope": rankscope.__version__,
