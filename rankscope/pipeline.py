@@ -62,6 +62,7 @@ class MeasureOptions:
 
 _KINDS: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
 _KNOWN = {field.name for kind in _KINDS for field in fields(kind)}
+_PATHS = ("input", "text", "tokenizer", "weights")
 
 
 def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> Report:
@@ -127,9 +128,9 @@ def read_options(inputs: Any, options: dict[str, Any]) -> tuple[Any, LoadOptions
         if name not in _KNOWN:
             error = unknown_name("option", name, sorted(_KNOWN))
             raise error
-    for name in ("layers", "skip_layers", "random"):
+    for name in ("layers", "skip_layers", "random", "allow", *_PATHS):
         if isinstance(options.get(name), str):
-            options[name] = (options[name],)
+            options[name] = Path(options[name]) if name in _PATHS else (options[name],)
     if isinstance(options.get("measures"), str):
         options["measures"] = tuple(part.strip() for part in options["measures"].split(","))
     for name in ("device", "dtype"):
