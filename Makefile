@@ -50,6 +50,7 @@ docs: ## write the generated pages of docs/ and build the site into build/site
 check: ## all that has to pass: format, lint, types, docs, doctests, tests; and how long each took
 	@python=$$(sh .ci/find-python) && "$$python" .ci/check.py
 
-bench: ## measure what the hooks cost
+bench: ## measure what the hooks and the pages cost
 	$(install) base
 	$(python) benchmarks/hook_overhead.py
+	$(python) benchmarks/html_page.py

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,6 +82,13 @@ class Findings:
     rankscope: str = ""
     schema: str = SCHEMA
     report: Report | None = field(default=None, repr=False, compare=False)
+    _by_rule: Mapping[int, tuple[Finding, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[int, list[Finding]] = defaultdict(list)
+        for finding in self.findings:
+            found[id(finding.requirement)].append(finding)
+        object.__setattr__(self, "_by_rule", {key: tuple(entries) for key, entries in found.items()})
 
     @property
     def passed(self) -> bool:
@@ -113,7 +120,7 @@ class Findings:
         Returns:
             Its findings, in the order of the layers.
         """
-        return tuple(finding for finding in self.findings if finding.requirement is requirement)
+        return self._by_rule.get(id(requirement), ())
 
     def status(self, requirement: Requirement) -> Outcome:
         """The worst status among the findings of one rule: failed before undefined before ok.
@@ -135,6 +142,7 @@ class Findings:
         """
         counts = Counter(finding.status for finding in self.findings)
         known = ("spec", "class", "format", "sha256")
+        number = {id(rule): i for i, rule in enumerate(self.requirements)}
         found: dict[str, Any] = finite(
             {
                 "schema": self.schema,
@@ -146,8 +154,8 @@ class Findings:
                 "passed": self.passed,
                 "exit_code": self.exit_code,
                 "counts": {status: counts[status] for status in ("ok", "failed", "undefined")},
-                "requirements": [self._rule(requirement) for requirement in self.requirements],
-                "findings": [self._finding(finding) for finding in self.findings],
+                "requirements": self.rules(),
+                "findings": [{"requirement": number[id(each.requirement)], **_plain(each)} for each in self.findings],
             }
         )
         return found
@@ -170,23 +178,30 @@ class Findings:
 
         save_all(self, [Path(path)], of=FINDINGS)
 
-    def _rule(self, requirement: Requirement) -> dict[str, Any]:
-        return {
-            "rule": str(requirement),
-            "measure": requirement.measure,
-            "aggregate": requirement.aggregate,
-            "operator": requirement.operator,
-            "limit": requirement.limit,
-            "percent": requirement.percent,
-            "selector": str(requirement.selector),
-            "severity": requirement.severity,
-            "reason": requirement.reason,
-            "status": self.status(requirement),
-        }
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules as plain data, each with its status.
 
-    def _finding(self, finding: Finding) -> dict[str, Any]:
-        number = next(i for i, rule in enumerate(self.requirements) if rule is finding.requirement)
-        names = ("status", "stack", "layer_index", "layer", "head", "parameter", "value", "limit", "baseline", "reason")
-        first = None if finding.first is None else {"layer": finding.first[0], "value": finding.first[1]}
-        told = {name: getattr(finding, name) for name in names}
-        return {"requirement": number, **told, "values": list(finding.values), "first": first}
+        Returns:
+            Dicts of strings and numbers, in the order of the rules.
+        """
+        return [
+            {
+                "rule": str(rule),
+                "measure": rule.measure,
+                "aggregate": rule.aggregate,
+                "operator": rule.operator,
+                "limit": rule.limit,
+                "percent": rule.percent,
+                "selector": str(rule.selector),
+                "severity": rule.severity,
+                "reason": rule.reason,
+                "status": self.status(rule),
+            }
+            for rule in self.requirements
+        ]
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    names = ("status", "stack", "layer_index", "layer", "head", "parameter", "value", "limit", "baseline", "reason")
+    first = None if finding.first is None else {"layer": finding.first[0], "value": finding.first[1]}
+    return {**{name: getattr(finding, name) for name in names}, "values": list(finding.values), "first": first}
