@@ -55,7 +55,8 @@ def check(
         The findings; ``findings.passed`` says whether every rule was shown to hold.
 
     Raises:
-        UsageError: a rule cannot be read, there is none, or options of a model are given with a report.
+        UsageError: a rule cannot be read, there is none, options of a model are given with a report, or a baseline
+            that no rule counts from.
 
     Example:
         >>> from rankscope.records import Row
@@ -67,6 +68,9 @@ def check(
     rules = [rule if isinstance(rule, Requirement) else parse(rule) for rule in texts]
     rules += from_flags(min, max, max_drop)
     insist_on_rules(rules)
+    if baseline is not None and not any(rule.operator == "max_drop" for rule in rules):
+        remedies = [("Count from it", 'max_drop={"effective_rank": "10%"}')]
+        raise UsageError("RS122", "no rule counts from the baseline: nothing would be compared", remedies=remedies)
     held = read_baseline(Path(baseline)) if isinstance(baseline, str | Path) else baseline
     saved = isinstance(subject, str | Path) and is_saved(subject)
     if (saved or isinstance(subject, Report)) and (inputs is not None or options):
