@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 _NOT_OURS = ("CI", "COV", "GIT", "PRE_COMMIT", "PYTEST", "PYTHON", "RUNNER")
@@ -35,6 +38,9 @@ class Place:
 
 def a_place(folder: Path) -> Place:
     """An empty repository in a folder, with a home of its own, where `rankscope` is what is tested here."""
+    for name in ("git", "bash"):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not on this machine")
     repository, home, programs = folder / "re po", folder / "home", folder / "bin"
     for path in (repository, home, programs):
         path.mkdir(parents=True)

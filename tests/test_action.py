@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import junitparser
 import pytest
 import yaml
@@ -184,6 +185,8 @@ def test_a_collapsed_model_fails(place: Place) -> None:
     assert job.exit_code == 1
     assert (job.output("verdict"), job.output("exit-code")) == ("failed", "1")
     report, findings = (json.loads(Path(job.output(name)).read_text()) for name in ("report", "findings"))
+    for name, written in (("report", report), ("check", findings)):
+        jsonschema.validate(written, json.loads((ROOT / "rankscope" / f"{name}.schema.json").read_text()))
     assert report["model"]["spec"] == "baseline"
     assert [rule["status"] for rule in findings["requirements"]] == ["failed", "ok"]
     assert job.summary.count("## rankscope check: failed") == 1
