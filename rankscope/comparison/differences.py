@@ -15,7 +15,7 @@ from rankscope.table import at_floor, number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rankscope.comparison.records import Match, Outcome
+    from rankscope.comparison.records import Floor, Match, Outcome
     from rankscope.records import Report, Row
 
 # Two runs under the same of these give the same bits; under others rounding differs, and grows with depth.
@@ -23,6 +23,7 @@ ENVIRONMENT = ("torch", "device", "dtype", "threads", "spectra")
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 _SAME = 1e-9  # relative: float64 sums of the same activations
 AT_FLOOR = "both are at the noise floor"
+NOT_MEASURED = "not measured"
 
 _Key = tuple[str, str, int | None, str | None, str]
 _Where = tuple[str, int]
@@ -113,7 +114,8 @@ def _entry(
     left, right = match.reference, match.other
     a, b = number(pair[0]), number(pair[1])
     where = (left.stack, left.index, left.name, right.stack, right.index, right.name)
-    entry = Difference(*where, *key, a, b)
+    floor = _floor(pair)
+    entry = Difference(*where, *key, a, b, at_floor=floor)
     first, second = pair
     if first is None or second is None or a is None or b is None:
         return replace(entry, reason="; ".join(_missing(pair))), []
@@ -122,11 +124,11 @@ def _entry(
         return replace(entry, reason=told), []
     counts = [len(first.samples), len(second.samples)]
     paired = _paired(first, second) if counts[0] == counts[1] else []
-    entry = replace(entry, difference=b - a, ratio=b / a if a else None, sequences=len(paired))
+    entry = replace(entry, difference=b - a, ratio=b / a if a and not floor else None, sequences=len(paired))
     tolerance = (first.error or 0.0) + (second.error or 0.0) + relative * max(abs(a), abs(b))
     if all(abs(each) <= tolerance for each in (b - a, *paired)):
         return replace(entry, outcome="equal"), []
-    if at_floor(first) and at_floor(second):
+    if floor == "both":
         return replace(entry, outcome="equal", reason=AT_FLOOR), []
     if not all(counts):
         told = (
@@ -136,6 +138,12 @@ def _entry(
     if len(paired) < LEAST:
         return replace(entry, outcome="untested", reason=few(counts)), []
     return replace(entry, outcome="noise"), paired
+
+
+def _floor(pair: tuple[Row | None, Row | None]) -> Floor | None:
+    """Which of two numbers is at its floor."""
+    first, second = map(at_floor, pair)
+    return "both" if first and second else "reference" if first else "other" if second else None
 
 
 def _paired(first: Row, second: Row) -> list[float]:
@@ -149,7 +157,7 @@ def _missing(pair: Iterable[Row | None]) -> list[str]:
     told = []
     for name, row in zip(("the reference", "the other"), pair, strict=True):
         if row is None:
-            told.append(f"{name}: not measured")
+            told.append(f"{name}: {NOT_MEASURED}")
         elif number(row) is None:
             told.append(f"{name}: {row.status}" + (f", {row.reason}" if row.reason else ""))
     return told

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rankscope.comparison.alignment import align
 from rankscope.comparison.differences import ENVIRONMENT, differences, same_environment
 from rankscope.comparison.first import first_of_all, first_of_each, first_unequal
+from rankscope.comparison.missing import missing
 from rankscope.comparison.records import Pair
 from rankscope.comparison.words import pair_sentence, sentence
 from rankscope.errors import CannotMeasure
@@ -65,6 +66,7 @@ def _pair(reference: Subject, other: Subject, by: Alignment | None, runs: dict[s
         first_unequal=first_unequal(found),
         sentence="",
         tests=sum(entry.p is not None for entry in found),
+        missing=missing(found, (reference.letter, other.letter)),
     )
     return replace(pair, sentence=pair_sentence(reference, other, pair))
 

@@ -25,6 +25,7 @@ SCHEMA = "rankscope.comparison/1"
 Outcome = Literal["equal", "noise", "differs", "untested", "undefined"]
 Alignment = Literal["name", "depth"]
 Basis = Literal["exact", "noise", "numbers"]
+Floor = Literal["reference", "other", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Difference:
 
     `outcome`: ``equal`` the numbers agree within their numerical error; ``differs`` beyond noise; ``noise`` not beyond
     it; ``untested`` they differ, and `reason` says why noise cannot be told; ``undefined`` one of them is missing.
+    `at_floor` says which of the two is at or below its noise floor: there is no `ratio` then.
     """
 
     stack: str
@@ -93,6 +95,7 @@ class Difference:
     sequences: int = 0
     outcome: Outcome = "undefined"
     reason: str | None = None
+    at_floor: Floor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,36 @@ class First:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """From where on one of two models has no numbers.
+
+    `model` is its letter. The layer is the first of the reference at which it lacks a number that the other has, or
+    lacks all; `own_layer` is its own layer there. `measures` are those that it lacks at this layer, `every` whether it
+    has none at all there, `onwards` whether the same holds at every layer that follows; `numbers` counts what it lacks
+    at all layers, and `reason` is the most frequent one.
+    """
+
+    model: str
+    stack: str
+    layer_index: int
+    layer: str
+    own_layer: str
+    measures: tuple[str, ...]
+    every: bool
+    onwards: bool
+    numbers: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """The reference beside one other.
 
     `first` is the first layer that differs beyond noise in what the forward pass shows (gradients run backwards: one
     block changes those of every layer); `first_of` the first of each measure beyond the noise over sequences;
     `first_unequal` the first layer whose numbers are not equal, beyond noise or not. None: there is no such layer.
-    `tests` counts the differences that were tested, and so what `p` is corrected for.
+    `tests` counts the differences that were tested, and so what `p` is corrected for. `missing` says where one of the
+    two has no numbers: numbers that are all equal mean nothing there.
     """
 
     reference: str
@@ -136,6 +162,7 @@ class Pair:
     first_unequal: First | None
     sentence: str
     tests: int = 0
+    missing: tuple[Missing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,10 @@ def write(comparison: Comparison, stream: TextIO, style: Style) -> None:
         style: without `unicode` the signs are ASCII.
     """
     told = [*facts(comparison), ("inputs", inputs_line(comparison.inputs))]
-    lines = ["## rankscope compare", "", f"**{text(plain(comparison.sentence))}**", ""]
+    lines = ["## rankscope compare"]
+    for sentence in comparison.sentence.splitlines():
+        lines += ["", f"**{text(plain(sentence))}**"]
+    lines.append("")
     lines += [f"- **{word}**: {text(about)}" for word, about in told]
     for pair in comparison.pairs:
         lines += ["", f"### {pair.reference} and {pair.other}", ""]

@@ -50,7 +50,8 @@ def write(comparison: Comparison, stream: TextIO, style: Style) -> None:
     screen.pairs(legend(comparison, style.unicode), label="dim")
     screen.pairs(alone(comparison), label="dim")
     screen.line()
-    screen.line(plain(comparison.sentence), "bold")
+    for told in comparison.sentence.splitlines():
+        screen.line(plain(told), "bold")
     screen.line()
     notes = [note for note in comparison.notes if note.text not in style.announced]
     screen.pairs([("note", f"{plain(note.text)} [{plain(note.code)}]") for note in notes])

@@ -43,11 +43,11 @@ def page_of_comparison(comparison: Comparison) -> Page:
     sections = [(f"{pair.reference} beside {pair.other}", tuple(_tables(pair))) for pair in comparison.pairs]
     return replace(
         page,
-        lead=plain(comparison.sentence),
+        lead="\n".join(map(plain, comparison.sentence.splitlines())),
         cards=tuple(_timed(card, comparison.subjects) for card in page.cards),
         listings=tuple(sections),
         notes=(*(note for note in own if note[:2] not in known), *page.notes),
-        data={**page.data, "comparison": plain(comparison.sentence)},
+        data={**page.data, "comparison": plain("; ".join(comparison.sentence.splitlines()))},
     )
 
 
