@@ -34,7 +34,7 @@ from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
 from rankscope.sources import LoadOptions, open_model
-from rankscope.sources.python_path import is_target
+from rankscope.specs import is_target
 from rankscope.spectra.engine import Method
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rankscope.cli import _complete, _options
+from rankscope.cli import _complete, _options, _slips
 from rankscope.cli._command import Command, Option
 from rankscope.cli._progress import working
 from rankscope.cli._terminal import Terminal
@@ -52,6 +52,7 @@ refused. The exit code is 0 whatever is found.
 def command(ctx: click.Context, /, models: tuple[str, ...], align: Any, **_: Any) -> None:
     """Read, measure, compare, write the outputs, show."""
     from rankscope import comparison
+    from rankscope.comparison.subjects import naming
     from rankscope.renderers import COMPARISONS, check, save_all, screen_for
 
     terminal = ctx.ensure_object(Terminal)
@@ -61,6 +62,10 @@ def command(ctx: click.Context, /, models: tuple[str, ...], align: Any, **_: Any
     screen = screen_for(form, outputs, COMPARISONS)
     check(outputs, form, COMPARISONS)
     aliases = {} if all(map(is_saved, named)) else _options.read_config(ctx).models
+    for number, model in enumerate(named):
+        if not is_saved(model):
+            with naming(number, model):
+                _slips.check(ctx, model, aliases)
     probe = functools.partial(_probe, ctx, terminal, aliases)
     found = comparison.side_by_side(named, probe, align)
     text = screen.text(found, terminal.style(wide=False))

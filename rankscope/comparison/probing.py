@@ -6,14 +6,12 @@ import re
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rankscope.capture.session import call, undisturbed
-from rankscope.comparison.subjects import letter, other_inputs
-from rankscope.errors import RankscopeError
+from rankscope.comparison.subjects import naming, other_inputs
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.arguments import Parameters, parameters
 from rankscope.inputs.options import given_source
@@ -66,12 +64,8 @@ class Probing:
         """Measure models; each is let go before the next is opened."""
         with ALONE:
             for number, model in models:
-                try:
+                with naming(number, model):
                     found = self._one(model, saved)
-                except RankscopeError as error:
-                    spec = model if isinstance(model, str | Path) else type(model).__name__
-                    error.details = (*error.details, ("model", f"{letter(number)}, {spec}"))
-                    raise
                 yield number, *found
 
     def _one(self, model: Any, saved: Report | None) -> tuple[Report, float | None]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankscope.comparison.records import Subject
-from rankscope.errors import InputError
+from rankscope.errors import InputError, RankscopeError
 from rankscope.records import Report
 from rankscope.saved import is_saved, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rankscope.records import Note
 
@@ -35,6 +36,28 @@ def letter(number: int) -> str:
     """
     before, last = divmod(number, 26)
     return (letter(before - 1) if before else "") + string.ascii_uppercase[last]
+
+
+@contextlib.contextmanager
+def naming(number: int, model: object) -> Iterator[None]:
+    """Name the model in an error on it.
+
+    Args:
+        number: of the model, from 0 on.
+        model: what names it, or the module.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RankscopeError: what was raised inside.
+    """
+    try:
+        yield
+    except RankscopeError as error:
+        spec = model if isinstance(model, str | Path) else type(model).__name__
+        error.details = (*error.details, ("model", f"{letter(number)}, {spec}"))
+        raise
 
 
 def gathered(given: Sequence[Any], probe: Probe) -> tuple[Subject, ...]:

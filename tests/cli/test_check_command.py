@@ -15,7 +15,7 @@ import pytest
 from fakes import Calls, modules
 from reports import a_hostile_report, a_report, undefined_report
 
-from rankscope.cli import main
+from rankscope.cli import _slips, main
 from rankscope.requirements import Baseline, read_baseline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -262,6 +262,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     found = Calls()
     for name, module in modules(found).items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(_slips, "check", lambda *_: None)
     return found
 
 

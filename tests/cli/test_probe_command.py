@@ -15,7 +15,7 @@ import pytest
 from fakes import Calls, modules
 from reports import a_report
 
-from rankscope.cli import main
+from rankscope.cli import _slips, main
 from rankscope.cli._command import Option
 from rankscope.cli._terminal import Terminal
 from rankscope.cli.probe import command
@@ -29,6 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     found = Calls()
     for name, module in modules(found).items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(_slips, "check", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return found
 
