@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import UsageError
 from rankscope.records import Report
-from rankscope.requirements.baseline import Baseline, read_baseline
 from rankscope.requirements.grammar import Requirement, from_flags, parse
 from rankscope.requirements.judging import insist_on_rules, judge
 from rankscope.requirements.names import Name
+from rankscope.requirements.reading import read_baseline
 from rankscope.saved import is_saved, load
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from rankscope.requirements.baseline import Baseline
     from rankscope.requirements.findings import Findings
     from rankscope.requirements.grammar import Limits
 
