@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rankscope
-from rankscope.cli._command import GROUPS, Command, Commands
+from rankscope.cli._command import Command, Commands
 from rankscope.errors import catalogue
 from rankscope.measures import MEASURES, PRESETS, resolve
 
@@ -177,14 +177,9 @@ def options_page() -> str:
     """The page of the options of every command."""
     commands = Commands("rankscope")
     context = click.Context(commands, help_option_names=["-h", "--help"])
-    found = {name: commands.get_command(context, name) for name in commands.list_commands(context)}
     lines = [MADE.format(source="rankscope/cli/"), OPTIONS]
-    for group in GROUPS:
-        lines += [
-            command_section(name, command, context)
-            for name, command in found.items()
-            if isinstance(command, Command) and command.group == group
-        ]
+    for group in commands.grouped(context).values():
+        lines += [command_section(str(command.name), command, context) for command in group]
     return "\n".join(lines)
 
 

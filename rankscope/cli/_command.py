@@ -46,11 +46,12 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command that belongs to a group of the overview."""
+    """A command that has a place in a group of the overview, counted from 1."""
 
-    def __init__(self, *arguments: Any, group: str = GROUPS[0], **settings: Any) -> None:
+    def __init__(self, *arguments: Any, group: str = GROUPS[0], place: int = 0, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.group = group
+        self.place = place
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options in sections."""
@@ -99,16 +100,16 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands in groups."""
-        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        for group in GROUPS:
-            records = [
-                (name, command.get_short_help_str(80))
-                for name, command in commands.items()
-                if isinstance(command, Command) and command.group == group
-            ]
-            if records:
-                with formatter.section(group.capitalize()):
-                    formatter.write_dl(records)
+        for group, commands in self.grouped(ctx).items():
+            with formatter.section(group.capitalize()):
+                formatter.write_dl([(str(command.name), command.get_short_help_str(80)) for command in commands])
+
+    def grouped(self, ctx: click.Context) -> dict[str, list[Command]]:
+        """The commands of each group that has some, each in its place; all are imported."""
+        found = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
+        placed = sorted((each for each in found if isinstance(each, Command)), key=lambda command: command.place)
+        groups = {group: [command for command in placed if command.group == group] for group in GROUPS}
+        return {group: commands for group, commands in groups.items() if commands}
 
     def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
         """Parse the command line; --help and --version print here."""

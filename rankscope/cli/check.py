@@ -51,7 +51,9 @@ class _Check(Command):
         return super().parse_args(ctx, [f"{a}=all" if a == "--update-baseline" else a for a in args])
 
 
-@click.command("check", cls=_Check, group="judge", help=_HELP, short_help="Hold rules against a report or a model.")
+@click.command(
+    "check", cls=_Check, group="judge", place=1, help=_HELP, short_help="Hold rules against a report or a model."
+)
 @click.argument("subjects", metavar="REPORT|MODEL", nargs=-1)
 @_options.rules
 @_options.model

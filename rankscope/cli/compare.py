@@ -34,7 +34,9 @@ refused. The exit code is 0 whatever is found.
 """
 
 
-@click.command("compare", cls=Command, group="measure", help=_HELP, short_help="Models and reports side by side.")
+@click.command(
+    "compare", cls=Command, group="measure", place=2, help=_HELP, short_help="Models and reports side by side."
+)
 @click.argument("models", metavar="A [vs] B...", nargs=-1, shell_complete=_complete.models)
 @click.option(
     "--align",

@@ -25,7 +25,9 @@ for a file that is refused: it is described, with the reason and the way out.
 """
 
 
-@click.command("inspect", cls=Command, group="look", help=_HELP, short_help="What a file is and what can be captured.")
+@click.command(
+    "inspect", cls=Command, group="look", place=2, help=_HELP, short_help="What a file is and what can be captured."
+)
 @click.argument("model", metavar="MODEL", shell_complete=_complete.models)
 @_options.model
 @_options.inputs

@@ -130,6 +130,13 @@ def test_outputs_stay_where_they_were_asked_for(calls: Calls, tmp_path: Path) ->
     assert load(tmp_path / "r.json") == a_report()
 
 
+def test_wide_without_csv_is_told_before_the_work(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "m", "--wide", "-o", "r.json"]) == 2
+    assert calls.model == ""
+    assert "nothing here is written as CSV" in capsys.readouterr().err
+    assert main(["probe", "m", "--wide", "--format", "csv", "-o", "r.unknown"]) == 0
+
+
 def test_wide_is_for_csv_on_the_screen_and_in_files(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", "m", "--wide", "--format", "csv", "-o", "r.csv"]) == 0
     out = capsys.readouterr().out
