@@ -501,3 +501,103 @@ def test_where_noise_ends_and_a_difference_begins_reads_in_one_go() -> None:
     found = rankscope.compare(report, changed(report, off)).sentence
     assert "; they differ first beyond noise at blocks.1 (" in found
     assert "), within noise already at blocks.0.input" in found
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"dtype": "float64"}, "dtype would do nothing"),
+        ({"inputs": ids()}, "inputs would do nothing"),
+        ({"foo": 1}, "unknown option 'foo'"),
+        ({"inputs": ids(), "seed": 3}, "inputs, seed would do nothing"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+    report = a_report(2)
+    for other in (report, saved(report, tmp_path / "b.json")):
+        with pytest.raises(UsageError, match=told):
+            rankscope.compare(report, other, **options)
+
+
+def test_an_unknown_option_is_refused_whatever_is_compared(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown option 'foo'"):
+        rankscope.compare(saved(a_report(2), tmp_path / "a.json"), net(2), foo=1)
+
+
+def test_inputs_of_a_report_are_said_to_be_its_own(tmp_path: Path) -> None:
+    spec = "zoo:transformer,depth=2,width=16,heads=2"
+    before = saved(rankscope.probe(spec, measures="mu_bar"), tmp_path / "a.json")
+    (note,) = rankscope.compare(before, spec, measures="mu_bar", seed=3).notes
+    assert note.code == "RS626"
+    assert note.text.startswith("the inputs are those of A, a.json: random: ids=8x128:int64:0..255, seed 0")
+    assert note.text.endswith("; seed 3 is that of random weights alone")
+    (note,) = rankscope.compare(before, spec, measures="mu_bar").notes
+    assert note.text.endswith(", seed 0")
+
+
+class Wide(nn.Module):
+    """Two blocks that take numbers of a width."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(width, 2, 32, batch_first=True)
+        self.inner = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+def test_models_of_other_inputs_are_no_dead_end(tmp_path: Path) -> None:
+    for first, other in ((net(2), Wide()), (Wide(), Wide(32)), (Wide(), net(2))):
+        with pytest.raises(CannotMeasure, match="take different inputs; nothing makes them comparable") as caught:
+            rankscope.compare(first, other, measures="mu_bar")
+        assert caught.value.remedies == ()
+        assert dict(caught.value.details)["inputs from"] == f"A, {type(first).__name__}"
+    spec = "zoo:transformer,depth=2,width=16,heads=2"
+    before = saved(rankscope.probe(spec, measures="mu_bar"), tmp_path / "a.json")
+    with pytest.raises(CannotMeasure, match=r"B, a\.json take different inputs; nothing makes them comparable"):
+        rankscope.compare(Wide(), before, measures="mu_bar")
+
+
+def test_what_another_option_would_help_keeps_its_remedies() -> None:
+    with pytest.raises(InputError, match="embedding has 8 rows") as caught:
+        rankscope.compare("zoo:transformer,depth=2,width=16,heads=2", net(2, vocab=8), measures="mu_bar")
+    assert caught.value.remedies
+    given = ids(1).float().unsqueeze(-1).expand(-1, -1, 16)
+    with pytest.raises(CannotMeasure) as caught_given:
+        rankscope.compare(Wide(), net(2), inputs=given, measures="mu_bar")
+    assert "nothing makes" not in str(caught_given.value)
+
+
+def test_inputs_that_cannot_be_drawn_again_are_told(tmp_path: Path) -> None:
+    before = saved(rankscope.probe(net(2), ids(), measures="mu_bar"), tmp_path / "a.json")
+    with pytest.raises(InputError, match="what was given then must be given again"):
+        rankscope.compare(before, net(2), measures="mu_bar")
+
+
+def test_what_is_no_model_is_told_in_a_line() -> None:
+    model = net(2)
+    for wrong, told in (((model,), "Transformer alone was given"), (([model, model],), "one list was given")):
+        with pytest.raises(UsageError, match=told) as caught:
+            rankscope.compare(*wrong)
+        assert len(str(caught.value)) < 200
+    with pytest.raises(UsageError, match=r"a Tensor is no model") as caught:
+        rankscope.compare(model, model, ids())
+    assert "inputs=x" in str(caught.value)
+
+
+def test_files_of_one_name_are_told_apart_without_an_absolute_path(tmp_path: Path) -> None:
+    report = changed(a_report(2), sampled)
+    paths = [tmp_path / "d1" / "r.json", tmp_path / "d2" / "r.json", tmp_path / "d2" / "deep" / "r.json"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        report.save(path)
+    found = rankscope.compare(*paths)
+    assert [subject.name for subject in found.subjects] == ["d1/r.json", "d2/r.json", "deep/r.json"]
+    assert [subject.name for subject in rankscope.compare(paths[0], paths[0]).subjects] == ["r.json", "r.json"]
+    for suffix in ("json", "csv", "md", "txt", "html"):
+        found.save(tmp_path / f"side.{suffix}")
+        text = (tmp_path / f"side.{suffix}").read_text(encoding="utf-8")
+        assert str(tmp_path) not in text
+        assert "d1/r.json" in text
+        assert "d2/r.json" in text

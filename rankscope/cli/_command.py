@@ -12,6 +12,7 @@ import click
 
 from rankscope._version import __version__
 from rankscope.cli._terminal import NoOutput
+from rankscope.files import check_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,13 @@ class Command(click.Command):
         self.group = group
         self.place = place
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless it would overwrite a file that it is to read."""
+        found = [ctx.params.get(str(p.name)) for p in self.params if p.name != "outputs" and _reads(p)]
+        read = [path for value in found if value for path in (value if isinstance(value, tuple) else (value,))]
+        check_apart(ctx.params.get("outputs", ()), read)
+        return super().invoke(ctx)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options in sections."""
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -64,6 +72,11 @@ class Command(click.Command):
         for name, records in sections.items():
             with formatter.section(name):
                 formatter.write_dl(records)
+
+
+def _reads(parameter: click.Parameter) -> bool:
+    """Whether what is given there may be a file that is read."""
+    return isinstance(parameter, click.Argument) or isinstance(parameter.type, click.Path)
 
 
 class Commands(click.Group):

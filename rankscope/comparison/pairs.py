@@ -106,6 +106,8 @@ def _notes(subjects: Sequence[Subject], pairs: Sequence[Pair], runs: dict[str, l
         if unlike:
             text = f"A and {subject.letter} were measured under other conditions, so that rounding differs: "
             notes.append(Note("RS623", text + ", ".join(unlike)))
+    measured = (subject.report for subject in subjects if subject.forward_seconds is not None)
+    notes += dict.fromkeys(note for report in measured for note in report.notes if note.code == "RS626")
     told = [(pair, _depths(pair.matches)) for pair in pairs]
     notes += [Note("RS624", f"{pair.reference} and {pair.other}: {text}") for pair, text in told if text]
     for name, reports in runs.items():
