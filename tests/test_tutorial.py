@@ -1,6 +1,6 @@
 """The tutorial is what comes when it is typed: its console and python blocks run, in order, in one directory.
 
-The comment above a block, `<!-- lines 1-9, 30 -->`, names the lines of its last output that the page shows; the others
+The comment above a block, `<!-- lines 1-9, 30- -->`, names the lines of its last output that the page shows; the others
 stand there as `…`. `pytest tests/test_tutorial.py --renew` writes the outputs anew. The page of the verdict is held to
 its outputs likewise.
 """
@@ -74,15 +74,11 @@ class Session:
 
 
 def cut(output: str, lines: str | None) -> str:
-    """The lines of an output that are shown, with `…` for the others and for times.
-
-    >>> cut("a\\nb\\nc\\nd\\n", "1, 3-4")
-    'a\\n…\\nc\\nd\\n'
-    """
-    every = [re.sub(r"\d[\d.]* m?s\b", "… ms", line.rstrip()) for line in output.splitlines()]
+    """The lines of an output that are shown, with `…` for the others and for times."""
+    every = [re.sub(r"\d[\d.]* m?s\b", "… ms", line.rstrip()) for line in output.rstrip().splitlines()]
     shown: set[int] = set(range(1, len(every) + 1))
     if lines:
-        ends = [[int(end) for end in part.split("-")] for part in lines.split(",")]
+        ends = [[int(end or len(every)) for end in part.split("-")] for part in lines.split(",")]
         shown = {number for first, *last in ends for number in range(first, (last or [first])[0] + 1)}
         assert max(shown) <= len(every), f"there are no lines {lines} in:\n{output}"
     kept = [line if number in shown else "…" for number, line in enumerate(every, 1)]
@@ -202,6 +198,7 @@ def test_outputs_that_differ_are_told() -> None:
 
 def test_lines_are_cut_and_times_left_out() -> None:
     assert cut("a\nb\nc\nd\n", "2, 4") == "…\nb\n…\nd\n"
+    assert cut("a\nb\nc\nd\n", "1, 3-") == "a\n…\nc\nd\n"
     assert cut("forward time 31.5 ms\n", None) == "forward time … ms\n"
     with pytest.raises(AssertionError, match="no lines 9"):
         cut("a\n", "9")
