@@ -71,7 +71,8 @@ def replaced(path: Path) -> Baseline | None:
 def _is_damaged(text: str) -> bool:
     """Whether a text is what is left of a baseline: empty, cut short, or with a merge conflict in it."""
     begun = Baseline(None, None, None, {}, ()).to_json()[:20]
-    return not text.strip() or text.startswith(begun) or f'"{SCHEMA}"' in text
+    ours = not text.strip() or text.startswith(begun) or f'"{SCHEMA}"' in text
+    return ours and schema(text) in {"", SCHEMA}  # one of another version is whole
 
 
 def _recording(path: Path, subject: str | None) -> str:
