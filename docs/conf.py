@@ -30,6 +30,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 default_role = "code"  # what stands in backticks in a docstring
+smartquotes = False  # what stands here is typed: -- is no dash
 maximum_signature_line_length = 80
 
 # Without a network there is nothing to link the types of other libraries to.

@@ -153,7 +153,7 @@ def measures_page() -> str:
 OPTIONS = """# Options
 
 Every command with all its options, as `rankscope COMMAND --help` lists them; what the commands do stands in
-[cli.md](cli.md). In Python the options are keyword arguments with underscores: `--grad-tokens 512` is
+[Commands](cli.md). In Python the options are keyword arguments with underscores: `--grad-tokens 512` is
 `grad_tokens=512`.
 """
 
@@ -191,7 +191,7 @@ Its JSON Schema is [rankscope/report.schema.json](../rankscope/report.schema.jso
 `importlib.resources.files("rankscope") / "report.schema.json"`. Every report that the tests make is held to it.
 
 `rankscope.load("report.json")` reads a report back, equal to the one that was saved. JSON Lines, Parquet and CSV
-hold the rows alone: [cli.md](cli.md#formats).
+hold the rows alone: [Commands](cli.md#formats).
 """
 COMPARISON = """# The comparison
 
@@ -199,14 +199,14 @@ COMPARISON = """# The comparison
 
 Its JSON Schema is [rankscope/comparison.schema.json](../rankscope/comparison.schema.json), which comes with the
 package. It is not read back: comparing the saved reports again gives the same. How layers are matched and noise is
-told: [cli.md](cli.md#compare).
+told: [Commands](cli.md#compare).
 """
 FINDINGS = """# The findings of a check
 
 {about}
 
 Its JSON Schema is [rankscope/check.schema.json](../rankscope/check.schema.json), which comes with the package. What
-a rule covers, and when it is undefined: [cli.md](cli.md#check).
+a rule covers, and when it is undefined: [Commands](cli.md#check).
 """
 
 
