@@ -12,8 +12,9 @@ from rankscope.config import from_here
 from rankscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from rankscope.cli._terminal import Terminal
     from rankscope.config import Config
 
 _SECTIONS = {"Model", "Inputs", "Layers", "Measuring"}
@@ -48,6 +49,20 @@ def apply(ctx: click.Context, config: Config) -> None:
             continue
         if name in config.settings and not typed(ctx, [name]):
             ctx.params[name] = _value(ctx, option, config)
+
+
+def announce(ctx: click.Context, terminal: Terminal, flags: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say which of the options that are used come from the configuration.
+
+    Args:
+        ctx: the context of a command.
+        terminal: where it is said, unless the user wants quiet.
+        flags: the options that are used, by section.
+    """
+    used = [name for given in flags.values() for name in given]
+    taken = [name.replace("_", "-") for name in used if name not in typed(ctx, used)]
+    if taken and not terminal.quiet:
+        terminal.say(f"from the configuration: {', '.join(taken)} (--no-config reads none)", "note", "cyan")
 
 
 def _value(ctx: click.Context, option: Option, config: Config) -> Any:

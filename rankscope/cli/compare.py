@@ -94,7 +94,9 @@ def _probe(
     """Measure the models, with a bar on the screen; torch is loaded here."""
     flags = {section: _options.given(ctx, section) for section in ("Model", "Inputs", "Measuring")}
     if saved is not None:  # whose inputs go before those of the configuration
-        flags["Inputs"] = {name: flags["Inputs"][name] for name in _defaults.typed(ctx, flags["Inputs"])}
+        kept = ["seed", *_defaults.typed(ctx, flags["Inputs"])]  # a seed is that of weights too
+        flags["Inputs"] = {name: value for name, value in flags["Inputs"].items() if name in kept}
+    _defaults.announce(ctx, terminal, flags)
     seed = {key: value for key, value in flags["Inputs"].items() if key == "seed"}
     with working(terminal) as progress:
         from rankscope.comparison.probing import Probing

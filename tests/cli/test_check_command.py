@@ -421,6 +421,8 @@ def test_keys_of_the_configuration_are_defaults_and_the_command_line_wins(
     assert calls.load["weights"] == Path("conf/w.pt")
     assert calls.inputs == {"random": ("x=2x8x16",), "seed": 3, "batches": 2}
     assert calls.measure == {"device": "cpu", "skip_layers": ("head",), "measures": ("mu_bar",)}
+    told = "note: from the configuration: weights, random, batches, seed, skip-layers, device (--no-config reads none)"
+    assert told in capsys.readouterr().err
     Path("t.txt").touch()
     assert run(*words, "--seed", "5", "--text", "t.txt") == 0
     assert calls.inputs == {"text": Path("t.txt"), "seed": 5, "batches": 2}

@@ -167,3 +167,19 @@ def test_an_output_of_the_name_of_another_file_is_written(saved: list[str]) -> N
     Path("sub").mkdir()
     assert main(["compare", *saved, "-o", "sub/a.json"]) == 0
     assert main(["compare", *saved, "-o", "sub/a.json"]) == 0  # an earlier result may be written again
+
+
+def test_inputs_of_a_saved_report_go_before_those_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["probe", TINY, "-o", "a.json", "-q", "--random", "ids=2x8:int64:0..255", "--measures", "mu_bar"]
+    assert main(words) == 0
+    Path("rankscope.toml").write_text(
+        f"random = 'ids=2x16:int64:0..255'\nmeasures = ['mu_bar']\nmodels = {{ small = '{TINY}', before = 'a.json' }}"
+    )
+    capsys.readouterr()
+    assert main(["compare", "before", "vs", "small"]) == 0
+    err = capsys.readouterr().err
+    assert "from the configuration: measures (" in err
+    assert "ids=2x16" not in err
