@@ -31,6 +31,7 @@ _KNOWN = (
     *("spectra", "baseline", "require", "min", "max", "max_drop", "severity"),
 )
 _TRUST = ("allow", "trust", "trust_sha256", "arch", "inputs")  # the last two name code that is imported
+_ALIAS = [("Such as", 'models = { ours = "runs/last.pt" }')]
 _LIMITS = ("min", "max", "max_drop")
 _ENTRY = ("rule", *_LIMITS, "severity", "reason")  # of a table [[require]]
 
@@ -143,10 +144,12 @@ def _check_keys(path: Path, table: object) -> None:
 def _aliases(path: Path, models: object) -> dict[str, str]:
     """Names of models and what they stand for."""
     if not isinstance(models, dict):
-        raise UsageError("RS105", f"{path}: models is no table of names and models, but {models!r}")
+        headline = f"{path}: models is no table of names and models, but {models!r}"
+        raise UsageError("RS105", headline, remedies=_ALIAS)
     for name, spec in models.items():
         if not isinstance(spec, str) or not spec or not name:
-            raise UsageError("RS105", f"{path}: models.{name} is no text that names a model, but {spec!r}")
+            headline = f"{path}: models.{name} is no text that names a model, but {spec!r}"
+            raise UsageError("RS105", headline, remedies=_ALIAS)
     return {name: from_here(path.parent, spec) for name, spec in models.items()}
 
 

@@ -88,6 +88,7 @@ def test_wrong_entries_are_refused(tmp_path: Path, text: str, match: str, code: 
         read(put(tmp_path / "rankscope.toml", text))
     assert caught.value.code == code
     assert caught.value.exit_code == 2
+    assert caught.value.remedies or caught.value.details
 
 
 def test_tool_rankscope_must_be_a_table(tmp_path: Path) -> None:

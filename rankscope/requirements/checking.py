@@ -67,16 +67,18 @@ def check(
     """
     texts = [require] if isinstance(require, str | Requirement) else require
     rules = [rule if isinstance(rule, Requirement) else parse(rule) for rule in texts]
-    rules += from_flags(min, max, max_drop)
+    rules = list(dict.fromkeys([*rules, *from_flags(min, max, max_drop)]))  # a rule given twice is one
     insist_on_rules(rules)
     if baseline is not None and not any(rule.operator == "max_drop" for rule in rules):
         remedies = [("Count from it", 'max_drop={"effective_rank": "10%"}')]
         raise UsageError("RS122", "no rule counts from the baseline: nothing would be compared", remedies=remedies)
-    held = read_baseline(Path(baseline)) if isinstance(baseline, str | Path) else baseline
     saved = isinstance(subject, str | Path) and is_saved(subject)
+    name = str(subject) if saved else None
+    held = read_baseline(Path(baseline), name) if isinstance(baseline, str | Path) else baseline
     if (saved or isinstance(subject, Report)) and (inputs is not None or options):
         given = ", ".join([*(["inputs"] if inputs is not None else []), *options])
-        raise UsageError("RS103", f"a report is measured already: {given} would do nothing")
+        remedies = [("Leave out", given), ("Or check the model", "rankscope.check(model, inputs, ...)")]
+        raise UsageError("RS103", f"a report is measured already: {given} would do nothing", remedies=remedies)
     if isinstance(subject, Report):
         return judge(subject, rules, held, strict)
     if saved:
