@@ -1,8 +1,8 @@
 """The tutorial is what comes when it is typed: its console and python blocks run, in order, in one directory.
 
-The comment above a block, `<!-- lines 1-9, 30- -->`, names the lines of its last output that the page shows; the others
-stand there as `…`. `pytest tests/test_tutorial.py --renew` writes the outputs anew. The page of the verdict is held to
-its outputs likewise.
+The comment above a block, `<!-- shown: model … 6; healthy: … -->`, says which lines of its last output the page shows,
+by how the first and the last of each part begin (`healthy: …` goes to the end); the others stand there as `…`. The page
+of the verdict is held to its outputs likewise. `pytest tests/test_tutorial.py --renew` writes the outputs anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rankscope.depth import Limits
 ROOT = Path(__file__).resolve().parent.parent
 TUTORIAL, VERDICT = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "verdict.md"
 BLOCK = re.compile(
-    r"(?:^<!-- lines (?P<lines>[\d, -]+) -->\n)?^```(?P<kind>console|python)\n(?P<body>.*?)^```\n"
+    r"(?:^<!-- shown: (?P<parts>[^\n]+) -->\n)?^```(?P<kind>console|python)\n(?P<body>.*?)^```\n"
     r"(?P<gap>\n```text\n(?P<printed>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
@@ -73,25 +73,31 @@ class Session:
         return printed.getvalue()
 
 
-def cut(output: str, lines: str | None) -> str:
+def cut(output: str, parts: str | None) -> str:
     """The lines of an output that are shown, with `…` for the others and for times."""
     every = [re.sub(r"\d[\d.]* m?s\b", "… ms", line.rstrip()) for line in output.rstrip().splitlines()]
-    shown: set[int] = set(range(1, len(every) + 1))
-    if lines:
-        ends = [[int(end or len(every)) for end in part.split("-")] for part in lines.split(",")]
-        shown = {number for first, *last in ends for number in range(first, (last or [first])[0] + 1)}
-        assert max(shown) <= len(every), f"there are no lines {lines} in:\n{output}"
-    kept = [line if number in shown else "…" for number, line in enumerate(every, 1)]
+
+    def at(begin: str, after: int = 0) -> int:
+        found = next((at for at in range(after, len(every)) if every[at].startswith(begin)), None)
+        assert found is not None, f"no line begins with {begin!r} in:\n{output}"
+        return found
+
+    shown = set(range(0 if parts is None else len(every), len(every)))
+    for part in (parts or "").split("; ") if parts else []:
+        first, dots, last = (text.strip() for text in part.partition("…"))
+        begin = at(first)
+        shown |= set(range(begin, (at(last, begin) if last else len(every) - 1 if dots else begin) + 1))
+    kept = [line if number in shown else "…" for number, line in enumerate(every)]
     kept = [line for at, line in enumerate(kept) if line != "…" or at == 0 or kept[at - 1] != "…"]
     return "".join(f"{line}\n" for line in kept)
 
 
 def ran(session: Session, block: re.Match[str]) -> str:
     """A block as it should stand on the page."""
-    head = f"<!-- lines {block['lines']} -->\n" if block["lines"] else ""
+    head = f"<!-- shown: {block['parts']} -->\n" if block["parts"] else ""
     if block["kind"] == "python":
         printed = session.python(block["body"])
-        text = f"\n```text\n{cut(printed, block['lines'])}```\n" if printed else ""
+        text = f"\n```text\n{cut(printed, block['parts'])}```\n" if printed else ""
         return f"{head}```python\n{block['body']}```\n{text}"
     commands = [line[2:] for line in block["body"].splitlines() if line.startswith("$ ")]
     assert commands, "a console block has a line that begins with '$ '"
@@ -99,7 +105,7 @@ def ran(session: Session, block: re.Match[str]) -> str:
     for command in commands:
         outputs.append(session.shell(command))
         assert session.code in {0, 1}, f"{command}\n{outputs[-1]}"  # 1: a requirement failed, as the page says
-    texts = [cut(output, block["lines"] if at == len(outputs) else None) for at, output in enumerate(outputs, 1)]
+    texts = [cut(output, block["parts"] if at == len(outputs) else None) for at, output in enumerate(outputs, 1)]
     body = "".join(f"$ {command}\n{text}" for command, text in zip(commands, texts, strict=True))
     return f"{head}```console\n{body}```\n"
 
@@ -197,8 +203,11 @@ def test_outputs_that_differ_are_told() -> None:
 
 
 def test_lines_are_cut_and_times_left_out() -> None:
-    assert cut("a\nb\nc\nd\n", "2, 4") == "…\nb\n…\nd\n"
-    assert cut("a\nb\nc\nd\n", "1, 3-") == "a\n…\nc\nd\n"
+    output = "a 1\nb\nc\nd\n"
+    assert cut(output, None) == output
+    assert cut(output, "b; d") == "…\nb\n…\nd\n"
+    assert cut(output, "a … b") == "a 1\nb\n…\n"
+    assert cut(output, "a; c …") == "a 1\n…\nc\nd\n"
     assert cut("forward time 31.5 ms\n", None) == "forward time … ms\n"
-    with pytest.raises(AssertionError, match="no lines 9"):
-        cut("a\n", "9")
+    with pytest.raises(AssertionError, match="no line begins with 'e'"):
+        cut(output, "e")
