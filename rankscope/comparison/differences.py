@@ -24,6 +24,7 @@ _EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16
 _SAME = 1e-9  # relative: float64 sums of the same activations
 AT_FLOOR = "both are at the noise floor"
 NOT_MEASURED = "not measured"
+_SCALED = {"mu": "mu_bar"}  # mu has no floor of its own: it grows with the activations
 
 _Key = tuple[str, str, int | None, str | None, str]
 _Where = tuple[str, int]
@@ -54,7 +55,7 @@ def differences(
         yours = theirs.get((match.other.stack, match.other.index), {})
         for key in dict.fromkeys((*mine, *yours)):
             pair = (mine.get(key), yours.get(key))
-            entry, paired = _entry(match, key, pair, relative)
+            entry, paired = _entry(match, key, pair, relative, _floor(mine, yours, key))
             if entry.outcome != "equal" and _overlap(spread, pair):
                 entry, paired = replace(entry, outcome="noise", reason="within the spread of the seeds"), []
             found.append(entry)
@@ -108,13 +109,12 @@ def _overlap(spread: Sequence[Mapping[Any, list[float]]], pair: tuple[Row | None
 
 
 def _entry(
-    match: Match, key: _Key, pair: tuple[Row | None, Row | None], relative: float
+    match: Match, key: _Key, pair: tuple[Row | None, Row | None], relative: float, floor: Floor | None
 ) -> tuple[Difference, list[float]]:
     """One measure at one pair of layers, and the differences of its sequences where they are to be tested."""
     left, right = match.reference, match.other
     a, b = number(pair[0]), number(pair[1])
     where = (left.stack, left.index, left.name, right.stack, right.index, right.name)
-    floor = _floor(pair)
     entry = Difference(*where, *key, a, b, at_floor=floor)
     first, second = pair
     if first is None or second is None or a is None or b is None:
@@ -140,9 +140,10 @@ def _entry(
     return replace(entry, outcome="noise"), paired
 
 
-def _floor(pair: tuple[Row | None, Row | None]) -> Floor | None:
+def _floor(mine: Mapping[_Key, Row], yours: Mapping[_Key, Row], key: _Key) -> Floor | None:
     """Which of two numbers is at its floor."""
-    first, second = map(at_floor, pair)
+    scaled = (*key[:-1], _SCALED.get(key[-1], key[-1]))
+    first, second = at_floor(mine.get(scaled)), at_floor(yours.get(scaled))
     return "both" if first and second else "reference" if first else "other" if second else None
 
 

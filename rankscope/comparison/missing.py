@@ -51,9 +51,26 @@ def unmeasured(differences: Iterable[Difference]) -> tuple[tuple[str, ...], tupl
     lacking: tuple[dict[str, bool], dict[str, bool]] = ({}, {})
     for entry in differences:
         for side, told in enumerate(lacking):
-            told[entry.measure] = told.get(entry.measure, True) and _reason(entry, side) == NOT_MEASURED
+            told[entry.measure] = told.get(entry.measure, True) and why(entry, side) == NOT_MEASURED
     only = [tuple(measure for measure, nowhere in told.items() if nowhere) for told in lacking]
     return only[1], only[0]
+
+
+def why(entry: Difference, side: int) -> str:
+    """Why one of two models has no number at a difference.
+
+    Args:
+        entry: the difference.
+        side: 0 for the reference, 1 for the other.
+
+    Returns:
+        The reason without its status; empty where there is a number.
+    """
+    _, found, told = (entry.reason or "").partition(f"{_SIDES[side]}: ")
+    if not found or _value(entry, side) is not None:
+        return ""
+    told = told.partition(f"; {_SIDES[1]}: ")[0]
+    return told.partition(", ")[2] or told
 
 
 def _of(side: int, letter: str, differences: Sequence[Difference]) -> Missing | None:
@@ -68,7 +85,7 @@ def _of(side: int, letter: str, differences: Sequence[Difference]) -> Missing | 
     layer, gap = list(layers.values())[begin], gaps[begin]
     following = list(zip(list(layers.values())[begin:], gaps[begin:], strict=True))
     every = _none(side, layer)
-    reasons = Counter(_reason(entry, side) for entry in gap)
+    reasons = Counter(why(entry, side) for entry in gap)
     return Missing(
         model=letter,
         stack=layer[0].stack,
@@ -85,7 +102,7 @@ def _of(side: int, letter: str, differences: Sequence[Difference]) -> Missing | 
 
 def _gap(side: int, layer: Sequence[Difference]) -> list[Difference]:
     """What one of the two was asked for at a layer and does not have."""
-    lacking = [entry for entry in layer if _value(entry, side) is None and _reason(entry, side) != NOT_MEASURED]
+    lacking = [entry for entry in layer if _value(entry, side) is None and why(entry, side) != NOT_MEASURED]
     return lacking if _none(side, layer) else [entry for entry in lacking if _value(entry, 1 - side) is not None]
 
 
@@ -97,12 +114,3 @@ def _none(side: int, layer: Sequence[Difference]) -> bool:
 
 def _value(entry: Difference, side: int) -> float | None:
     return entry.other if side else entry.reference
-
-
-def _reason(entry: Difference, side: int) -> str:
-    """Why one of the two has no number: what the difference says of it, without its status."""
-    _, found, told = (entry.reason or "").partition(f"{_SIDES[side]}: ")
-    if not found or _value(entry, side) is not None:
-        return ""
-    told = told.partition(f"; {_SIDES[1]}: ")[0]
-    return told.partition(", ")[2] or told

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.depth import RESIDUAL
 from rankscope.plain import finite
+from rankscope.records import display_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pandas as pd
 
     from rankscope.records import Depth, Layer, Note, Report
 
@@ -26,6 +29,7 @@ Outcome = Literal["equal", "noise", "differs", "untested", "undefined"]
 Alignment = Literal["name", "depth"]
 Basis = Literal["exact", "noise", "numbers"]
 Floor = Literal["reference", "other", "both"]
+_SHOWN = 3  # models in a repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,7 @@ class Pair:
     missing: tuple[Missing, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Models side by side on the same inputs; the first of `subjects` is the reference of every pair."""
 
@@ -213,9 +217,44 @@ class Comparison:
 
         save_all(self, [Path(path)], of=COMPARISONS)
 
+    def to_frame(self) -> pd.DataFrame:
+        """The long table: a line for each measure at each pair of layers, with the letters of the two models.
+
+        Returns:
+            A DataFrame with the fields of `Difference` as columns.
+        """
+        import pandas as pd
+
+        names = [f.name for f in dataclasses.fields(Difference)]
+        lines = [
+            [pair.reference, pair.other, *(getattr(entry, name) for name in names)]
+            for pair in self.pairs
+            for entry in pair.differences
+        ]
+        return pd.DataFrame(lines, columns=["reference_letter", "other_letter", *names])
+
+    def _repr_html_(self) -> str:
+        """The sentence, the models and the tables, for notebooks."""
+        from rankscope.renderers.notebook import render_comparison
+
+        return render_comparison(self)
+
     def __repr__(self) -> str:
-        names = " vs ".join(repr(subject.name) for subject in self.subjects)
-        return f"<Comparison {names}: {self.sentence}>"
+        names = " vs ".join(repr(subject.name) for subject in self.subjects[:_SHOWN])
+        more = f" and {len(self.subjects) - _SHOWN} more" if len(self.subjects) > _SHOWN else ""
+        return f"<Comparison {names}{more}: {', '.join(map(_in_short, self.pairs[:_SHOWN]))}>"
+
+
+def _in_short(pair: Pair) -> str:
+    """One pair in a few words."""
+    if pair.first is not None:
+        return f"{pair.other} differs at {display_name(pair.first.layer)}"
+    if pair.missing:
+        gap = pair.missing[-1]
+        return f"{gap.model} lacks numbers at {display_name(gap.layer)}"
+    same = all(entry.outcome == "equal" for entry in pair.differences)
+    alone = pair.unmatched_reference or pair.unmatched_other
+    return f"{pair.other} {'equal' if same else 'within noise'}{' where layers match' if alone else ''}"
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

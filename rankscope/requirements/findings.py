@@ -13,6 +13,8 @@ from rankscope.plain import finite
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
+
     from rankscope.records import Report
     from rankscope.requirements.grammar import Requirement, Severity
 
@@ -58,7 +60,7 @@ class Finding:
         return f"{name} head {self.head}" if self.head is not None else name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Findings:
     """All that came of a check: it passes where every rule is shown to hold at every layer it covers.
 
@@ -178,6 +180,24 @@ class Findings:
 
         save_all(self, [Path(path)], of=FINDINGS)
 
+    def to_frame(self) -> pd.DataFrame:
+        """The long table: a line for each finding, with its rule and severity.
+
+        Returns:
+            A DataFrame; `value`, `limit` and `baseline` are numbers where they are numbers.
+        """
+        import pandas as pd
+
+        lines = [{"rule": str(f.requirement), "severity": f.severity, **_plain(f)} for f in self.findings]
+        names = ["rule", "severity", *_NAMES]
+        return pd.DataFrame([[line[name] for name in names] for line in lines], columns=names)
+
+    def __repr__(self) -> str:
+        counts = Counter(self.status(rule) for rule in self.requirements)
+        told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "failed", "undefined") if counts[status])
+        some = "1 rule" if len(self.requirements) == 1 else f"{len(self.requirements)} rules"
+        return f"<Findings {'passed' if self.passed else 'not passed'}: {some}; {told or 'nothing judged'}>"
+
     def rules(self) -> list[dict[str, Any]]:
         """The rules as plain data, each with its status.
 
@@ -201,7 +221,9 @@ class Findings:
         ]
 
 
+_NAMES = ("status", "stack", "layer_index", "layer", "head", "parameter", "value", "limit", "baseline", "reason")
+
+
 def _plain(finding: Finding) -> dict[str, Any]:
-    names = ("status", "stack", "layer_index", "layer", "head", "parameter", "value", "limit", "baseline", "reason")
     first = None if finding.first is None else {"layer": finding.first[0], "value": finding.first[1]}
-    return {**{name: getattr(finding, name) for name in names}, "values": list(finding.values), "first": first}
+    return {**{name: getattr(finding, name) for name in _NAMES}, "values": list(finding.values), "first": first}

@@ -328,3 +328,16 @@ def test_numbers_have_no_power_of_ten_where_they_are_read_without() -> None:
 def test_the_names_of_the_formats() -> None:
     assert set(FINDINGS.names()) == {*TEXTS, "html"}
     assert len(HOSTILE) > 10
+
+
+def test_findings_are_a_frame_and_a_short_line() -> None:
+    from reports import a_report
+
+    from rankscope.requirements import check
+
+    found = check(a_report(4), min={"mu_bar": 0.01, "stable_rank": 1e6})
+    assert repr(found) == "<Findings not passed: 2 rules; 1 ok, 1 failed>"
+    frame = found.to_frame()
+    assert len(frame) == len(found.findings)
+    assert list(frame.columns[:4]) == ["rule", "severity", "status", "stack"]
+    assert set(frame["status"]) == {"ok", "failed"}
