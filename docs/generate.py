@@ -160,7 +160,8 @@ Every command with all its options, as `rankscope COMMAND --help` lists them; wh
 
 def command_section(name: str, command: Command, context: click.Context) -> str:
     """One command: how it is called, and its options in the sections of its help page."""
-    usage = command.get_usage(click.Context(command, info_name=f"rankscope {name}")).partition(" ")[2]
+    own = click.Context(command, info_name=f"rankscope {name}", help_option_names=context.help_option_names)
+    usage = command.get_usage(own).partition(" ")[2]  # click keeps the help option that it makes here
     lines = [f"## {name}\n", f"{command.short_help}\n", f"```\n{' '.join(usage.split())}\n```\n"]
     sections: dict[str, list[str]] = {}
     for parameter in command.get_params(context):
