@@ -353,3 +353,18 @@ def test_a_comparison_is_a_frame_a_fragment_and_a_short_line() -> None:
     assert len(repr(compared(2, 6))) < 200
     same = rankscope.compare(a_report(2), a_report(2))
     assert repr(same).endswith("B equal>")
+
+
+def test_the_page_has_the_words_of_the_table() -> None:
+    text = COMPARISONS["html"].text(with_nan())
+    assert "— (non-finite values)" in text
+    assert ">no number<" in text
+    several = COMPARISONS["html"].text(compared(4, 3))
+    assert "A and C: they differ first at " in several
+    report = with_samples(a_report(4))
+    rows = []
+    for row in report.rows:
+        if row.measure == "rank_one_residual_unit" and row.value is not None:
+            row = replace(row, samples=tuple(row.value * (1 + (0.1 if i % 2 else -0.1)) for i in range(8)))
+        rows.append(row)
+    assert ">within noise<" in COMPARISONS["html"].text(rankscope.compare(report, replace(report, rows=tuple(rows))))
