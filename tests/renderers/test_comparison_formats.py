@@ -359,7 +359,7 @@ def test_the_page_has_the_words_of_the_table() -> None:
     text = COMPARISONS["html"].text(with_nan())
     assert "— (non-finite values)" in text
     assert ">no number<" in text
-    several = COMPARISONS["html"].text(compared(4, 3))
+    several = COMPARISONS["html"].text(compared(6, 3))
     assert "A and C: they differ first at " in several
     report = with_samples(a_report(4))
     rows = []
