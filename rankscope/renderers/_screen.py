@@ -26,7 +26,7 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What this package itself writes beyond ASCII; what a model's names hold is left to the encoding of the stream.
 _SPELT = str.maketrans(
     dict(zip("–−·—…×", ("-", "-", "-", "--", "...", "x"), strict=True))
-    | dict(zip("≤≥≠→∈∞", ("<=", ">=", "!=", "->", "in", "inf"), strict=True))
+    | dict(zip("≤≥≠≈→∈∞", ("<=", ">=", "!=", "~", "->", "in", "inf"), strict=True))
     | dict(zip("‖∂√§", ("|", "d", "sqrt", "par."), strict=True))
     | dict(zip("λμσγρΣΔ", ("lambda", "mu", "sigma", "gamma", "rho", "sum", "delta"), strict=True))
     | dict(zip("²³⁴⁻ᵀ", ("^2", "^3", "^4", "^-", "^T"), strict=True))
