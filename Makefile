@@ -42,9 +42,10 @@ test-all: ## run every test, with the model packages and the slow ones
 	$(install) check
 	$(python) -m pytest --quiet -m ''
 
-docs: ## write the generated pages of docs/
-	$(install) base
+docs: ## write the generated pages of docs/ and build the site into build/site
+	$(install) test
 	$(python) docs/generate.py
+	$(python) docs/build.py
 
 check: ## all that has to pass: format, lint, types, docs, doctests, tests; and how long each took
 	@python=$$(sh .ci/find-python) && "$$python" .ci/check.py
@@ -64,3 +65,7 @@ bench-hooks: ## measure what a probe of one model costs; ARGS='--model MODEL'
 bench-page: ## write docs/performance.md from the latest of benchmarks/results/
 	$(install) base
 	$(python) -m benchmarks.page
+
+bench-html: ## measure the size and the speed of the pages
+	$(install) base
+	$(python) benchmarks/html_page.py

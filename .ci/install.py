@@ -1,7 +1,7 @@
 """Put rankscope and what a target needs into .venv; quick when there is nothing to do.
 
     install.py base     the package, editable
-    install.py test     and the tools: pytest, ruff, mypy
+    install.py test     and the tools: pytest, ruff, mypy, Sphinx
     install.py check    and the model packages of the tests
     install.py bench    the package, and the peers that the benchmark runs beside it
 
@@ -71,7 +71,7 @@ def requirements(level: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    wanted += extras["dev"] if level in ("test", "check") else []
+    wanted += [*extras["dev"], *extras["docs"]] if level in ("test", "check") else []
     wanted += extras["hf"] if level == "check" else []
     return [line for line in wanted if not re.match(r"torch(?![\w-])", line)]
 

@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the code: `errors.md`, `measures.md` and `report.md`.
+"""Write the pages of docs/ that are made from the code: measures, options, error codes, and the schemas.
 
 python docs/generate.py            write them
 python docs/generate.py --check    say which one is out of date, and exit 1
@@ -13,7 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 import rankscope
+from rankscope.cli._command import Command, Commands
 from rankscope.errors import catalogue
 from rankscope.measures import MEASURES, PRESETS, resolve
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).resolve().parent
 MADE = "<!-- Made by docs/generate.py from {source}: change it there, then run `make docs`. -->\n"
 
-GROUPS = {
+CODES = {
     "1": "Usage and configuration",
     "2": "Inputs",
     "3": "Model files",
@@ -82,7 +85,7 @@ not finite, for fewer tokens than the measure needs, and where the table of a me
 def errors_page() -> str:
     """The page of the error codes."""
     lines = [MADE.format(source="rankscope/errors.toml"), ERRORS]
-    for digit, title in GROUPS.items():
+    for digit, title in CODES.items():
         codes = [code for code in catalogue() if code[2] == digit]
         lines += [f"## RS{digit}xx {title}\n"] if codes else []
         for code in codes:
@@ -147,6 +150,40 @@ def measures_page() -> str:
     return "\n".join(lines)
 
 
+OPTIONS = """# Options
+
+Every command with all its options, as `rankscope COMMAND --help` lists them; what the commands do stands in
+[Commands](cli.md). In Python the options are keyword arguments with underscores: `--grad-tokens 512` is
+`grad_tokens=512`.
+"""
+
+
+def command_section(name: str, command: Command, context: click.Context) -> str:
+    """One command: how it is called, and its options in the sections of its help page."""
+    own = click.Context(command, info_name=f"rankscope {name}", help_option_names=context.help_option_names)
+    usage = command.get_usage(own).partition(" ")[2]  # click keeps the help option that it makes here
+    lines = [f"## {name}\n", f"{command.short_help}\n", f"```\n{' '.join(usage.split())}\n```\n"]
+    sections: dict[str, list[str]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and isinstance(parameter, click.Option):
+            row = f"| `{cell(record[0])}` | {cell(record[1])} |"
+            sections.setdefault(getattr(parameter, "section", "Output"), []).append(row)
+    for section, rows in sections.items():
+        lines += [f"**{section}**\n", "| option | |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def options_page() -> str:
+    """The page of the options of every command."""
+    commands = Commands("rankscope")
+    context = click.Context(commands, help_option_names=["-h", "--help"])
+    lines = [MADE.format(source="rankscope/cli/"), OPTIONS]
+    for group in commands.grouped(context).values():
+        lines += [command_section(str(command.name), command, context) for command in group]
+    return "\n".join(lines)
+
+
 REPORT = """# The report
 
 {about}
@@ -155,7 +192,7 @@ Its JSON Schema is [rankscope/report.schema.json](../rankscope/report.schema.jso
 `importlib.resources.files("rankscope") / "report.schema.json"`. Every report that the tests make is held to it.
 
 `rankscope.load("report.json")` reads a report back, equal to the one that was saved. JSON Lines, Parquet and CSV
-hold the rows alone: [cli.md](cli.md#formats).
+hold the rows alone: [Commands](cli.md#formats).
 """
 COMPARISON = """# The comparison
 
@@ -163,14 +200,14 @@ COMPARISON = """# The comparison
 
 Its JSON Schema is [rankscope/comparison.schema.json](../rankscope/comparison.schema.json), which comes with the
 package. It is not read back: comparing the saved reports again gives the same. How layers are matched and noise is
-told: [cli.md](cli.md#compare).
+told: [Commands](cli.md#compare).
 """
 FINDINGS = """# The findings of a check
 
 {about}
 
 Its JSON Schema is [rankscope/check.schema.json](../rankscope/check.schema.json), which comes with the package. What
-a rule covers, and when it is undefined: [cli.md](cli.md#check).
+a rule covers, and when it is undefined: [Commands](cli.md#check).
 """
 
 
@@ -216,6 +253,7 @@ def schema_page(name: str, text: str) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "measures.md": measures_page,
+    "options.md": options_page,
     "report.md": partial(schema_page, "report.schema.json", REPORT),
     "comparison.md": partial(schema_page, "comparison.schema.json", COMPARISON),
     "findings.md": partial(schema_page, "check.schema.json", FINDINGS),

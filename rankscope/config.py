@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import UsageError
+from rankscope.saved import is_saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
 
 _NAME = "rankscope.toml"
 _KNOWN = (
-    *("model", "models", "arch", "weights", "strip_prefix", "init_only"),
-    *("input", "random", "text", "text_field", "tokenizer", "inputs", "batches", "batch_size", "max_tokens", "seed"),
+    *("models", "weights", "strip_prefix", "init_only"),
+    *("input", "random", "text", "text_field", "tokenizer", "batches", "batch_size", "max_tokens", "seed"),
     *("mask", "mask_sense", "layout", "measures", "layers", "skip_layers", "device", "dtype", "loss", "grad_tokens"),
-    *("spectra", "memory", "baseline", "require", "min", "max", "max_drop", "severity"),
+    *("spectra", "baseline", "require", "min", "max", "max_drop", "severity"),
 )
-_TRUST = ("allow", "trust", "trust_sha256")
+_TRUST = ("allow", "trust", "trust_sha256", "arch", "inputs")  # the last two name code that is imported
+_ALIAS = [("Such as", 'models = { ours = "runs/last.pt" }')]
 _LIMITS = ("min", "max", "max_drop")
 _ENTRY = ("rule", *_LIMITS, "severity", "reason")  # of a table [[require]]
 
@@ -40,6 +43,20 @@ class Config:
     path: Path | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def subject(self, word: str) -> str:
+        """What a word of the command line names, where an alias stands for a saved report.
+
+        Args:
+            word: what was typed.
+
+        Returns:
+            The path of the report; any other word as it is. A file of that name goes before an alias.
+        """
+        text, left = word, dict(self.models)
+        while text in left and not _exists(Path(text)):
+            text = left.pop(text)
+        return text if is_saved(text) else word
 
 
 def find(folder: Path) -> Path | None:
@@ -89,7 +106,8 @@ def read(path: Path | None) -> Config:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError("RS104", f"{path} was not read: {error.strerror or error}") from error
+        told = [("Look what is there", f"ls {path.parent}"), ("Leave it out", "--no-config")]
+        raise UsageError("RS104", f"{path} was not read: {error.strerror or error}", remedies=told) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         told = [("Leave it out", "--no-config")]
         raise UsageError("RS104", f"{path} is no valid TOML: {error}", remedies=told) from error
@@ -102,12 +120,21 @@ def read(path: Path | None) -> Config:
 def _check_keys(path: Path, table: object) -> None:
     """Refuse keys that nobody knows, and those that grant trust."""
     if not isinstance(table, dict):
-        raise UsageError("RS105", f"{path}: tool.rankscope is no table, but {table!r}")
+        told = [("As a table", "[tool.rankscope]")]
+        raise UsageError("RS105", f"{path}: tool.rankscope is no table, but {table!r}", remedies=told)
     for key in table:
         name = key.replace("-", "_")
         if name in _TRUST:
             headline = f"{path}: {key} is not read from a file: it would let a repository run code on your machine"
             raise UsageError("RS106", headline, remedies=[("On the command line", f"--{key.replace('_', '-')} …")])
+        if name == "loss" and ":" in str(table[key]):
+            headline = (
+                f"{path}: loss names code, which is not taken from a file: a repository could run it on your machine"
+            )
+            raise UsageError("RS106", headline, remedies=[("On the command line", f"--loss {table[key]}")])
+        if name == "tool":  # which of a pyproject.toml is not read
+            told = [("Take the header away", f"in {path.name} the keys stand at top level, without [tool.rankscope]")]
+            raise UsageError("RS105", f"{path}: [tool.rankscope] is the header of pyproject.toml alone", remedies=told)
         if name not in _KNOWN:
             near = difflib.get_close_matches(name, _KNOWN, n=2, cutoff=0.5)
             told = [("did you mean", ", ".join(near))] if near else [("known", ", ".join(sorted(_KNOWN)))]
@@ -117,21 +144,34 @@ def _check_keys(path: Path, table: object) -> None:
 def _aliases(path: Path, models: object) -> dict[str, str]:
     """Names of models and what they stand for."""
     if not isinstance(models, dict):
-        raise UsageError("RS105", f"{path}: models is no table of names and models, but {models!r}")
+        headline = f"{path}: models is no table of names and models, but {models!r}"
+        raise UsageError("RS105", headline, remedies=_ALIAS)
     for name, spec in models.items():
         if not isinstance(spec, str) or not spec or not name:
-            raise UsageError("RS105", f"{path}: models.{name} is no text that names a model, but {spec!r}")
-    return {name: _from_here(path.parent, spec) for name, spec in models.items()}
+            headline = f"{path}: models.{name} is no text that names a model, but {spec!r}"
+            raise UsageError("RS105", headline, remedies=_ALIAS)
+    return {name: from_here(path.parent, spec) for name, spec in models.items()}
 
 
-def _from_here(folder: Path, spec: str) -> str:
-    """A path beside the file, seen from the working directory; any other model as it is."""
+def from_here(folder: Path, spec: str) -> str:
+    """A path beside the file, seen from the working directory; any other text as it is.
+
+    Args:
+        folder: where the file lies.
+        spec: what it says.
+
+    Returns:
+        A relative path, or the text.
+    """
     place = folder / spec
+    return os.path.relpath(place) if _exists(place) and not Path(spec).is_absolute() else spec
+
+
+def _exists(place: Path) -> bool:
     try:
-        beside = place.exists() and not Path(spec).is_absolute()
+        return place.exists()
     except (OSError, ValueError):  # nothing that the file system takes as a name
-        return spec
-    return os.path.relpath(place) if beside else spec
+        return False
 
 
 def rules(config: Config) -> tuple[Requirement, ...]:
@@ -224,9 +264,29 @@ def _named(config: Config, name: str) -> Iterator[None]:
         yield
     except UsageError as error:
         headline = f"{config.path}: {name}: {error.headline}"
-        raise UsageError(error.code, headline, details=error.details, remedies=error.remedies) from error
+        if error.code not in {"RS115", "RS116"}:  # whose examples are for a shell
+            raise UsageError(error.code, headline, details=error.details, remedies=error.remedies) from error
+        remedies = [each for each in error.remedies if each[0].startswith("Several")] or _examples(name, error.headline)
+        raise UsageError(error.code, headline, remedies=remedies) from error
 
 
 def _wrong(config: Config, name: str, text: str, near: Iterable[str] = ()) -> UsageError:
+    """The error for an entry, with one that is right."""
     told = [("did you mean", ", ".join(near))] if near else []
-    return UsageError("RS105", f"{config.path}: {name}: {text}", details=told)
+    remedies = [] if near else _examples(name, text)
+    return UsageError("RS105", f"{config.path}: {name}: {text}", details=told, remedies=remedies)
+
+
+def _examples(name: str, text: str) -> list[tuple[str, str]]:
+    """An entry of the same kind that is right."""
+    if "severity" in text:
+        return [("One of the two", 'severity = "warn"')]
+    if "reason" in text:
+        return [("As text", 'reason = "see docs/collapse.md"')]
+    if name in _LIMITS:
+        limits = {"min": 'mu_bar = "0.05@last"', "max": "value_cosine = 0.99", "max_drop": 'effective_rank = "10%"'}
+        return [("Such as", f"{name.replace('_', '-')} = {{ {limits[name]} }}")]
+    if name == "baseline":
+        return [("Such as", 'baseline = "rankscope-baseline.json"')]
+    rule = "verdict != collapsed" if re.search(r"\b(verdict|decay)\b", text) else "mu_bar >= 0.05 @ last"
+    return [("Such as", f'require = ["{rule}"]')]

@@ -67,7 +67,9 @@ def explain(name: str) -> Explanation:
         return _preset(asked)
     if asked in measure_names():
         return _measure(asked)
-    near = difflib.get_close_matches(asked, topics(), n=3, cutoff=_NEAR)
+    near = difflib.get_close_matches(asked, topics(), cutoff=_NEAR) or difflib.get_close_matches(
+        asked.lower(), topics(), cutoff=_NEAR
+    )
     details = [("did you mean", ", ".join(near))] if near else []
     step = ("All that can be asked", "rankscope explain")
     raise UsageError("RS101", f"nothing is known of {asked[:80]!r}", details=details, remedies=[step])

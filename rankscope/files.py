@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rankscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def check_writable(path: Path) -> None:
@@ -24,6 +29,27 @@ def check_writable(path: Path) -> None:
         _try_place(path)
     except OSError as error:
         raise UsageError("RS601", _headline(path, error), remedies=_remedies(path, error)) from error
+
+
+def check_apart(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
+    """Make sure that no output would overwrite what the command reads; called before anything is read.
+
+    Args:
+        outputs: the files to be written later.
+        inputs: what the user named to be read; what is no file is passed over.
+
+    Raises:
+        UsageError: one of them is the same file, under whatever name.
+    """
+    for path, read in itertools.product(outputs, list(inputs)):
+        with contextlib.suppress(OSError, ValueError):
+            if Path(path).samefile(read):
+                free = f"{path.stem}-2{path.suffix}"
+                raise UsageError(
+                    "RS609",
+                    f"{path.name} was not written: it is read as {read}, and would be overwritten",
+                    remedies=[("Write elsewhere", f"-o {free}")],
+                )
 
 
 def write_whole(path: Path, data: str | bytes) -> None:

@@ -33,7 +33,7 @@ from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
 from rankscope.sources import LoadOptions, open_model
-from rankscope.sources.python_path import is_target
+from rankscope.specs import is_target
 from rankscope.spectra.engine import Method
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class MeasureOptions:
 
 _KINDS: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
 _KNOWN = {field.name for kind in _KINDS for field in fields(kind)}
+_PATHS = ("input", "text", "tokenizer", "weights")
 
 
 def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> Report:
@@ -128,9 +129,9 @@ def read_options(inputs: Any, options: dict[str, Any]) -> tuple[Any, LoadOptions
         if name not in _KNOWN:
             error = unknown_name("option", name, sorted(_KNOWN))
             raise error
-    for name in ("layers", "skip_layers", "random"):
+    for name in ("layers", "skip_layers", "random", "allow", *_PATHS):
         if isinstance(options.get(name), str):
-            options[name] = (options[name],)
+            options[name] = Path(options[name]) if name in _PATHS else (options[name],)
     if isinstance(options.get("measures"), str):
         options["measures"] = tuple(part.strip() for part in options["measures"].split(","))
     for name in ("device", "dtype"):

@@ -3,13 +3,87 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class Malformed(ValueError):  # noqa: N818 - reads as the sentence it is
+    """Data that no version writes; the text says what is wrong with it, in the words of the file."""
+
+
+def wrong(error: Exception) -> str:
+    """What is wrong with a file of JSON, for a person and without a name of Python.
+
+    Args:
+        error: what reading it raised.
+
+    Returns:
+        Words that follow a colon.
+
+    Example:
+        >>> try:
+        ...     json.loads("[1,")
+        ... except ValueError as error:
+        ...     wrong(error)
+        'it is no JSON from line 1 on'
+    """
+    if isinstance(error, Malformed):
+        return str(error)[:200]
+    if isinstance(error, json.JSONDecodeError):
+        if not error.doc.strip():
+            return "it is empty"
+        conflict = "a merge conflict was left in it" if "<<<<<<< " in error.doc else "it is no JSON"
+        return f"{conflict}{'' if 'merge' in conflict else f' from line {error.lineno} on'}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "a part of it is of a wrong kind"
+
+
+def part(data: Mapping[str, Any], name: str) -> Any:
+    """One part of an object of a file.
+
+    Args:
+        data: the object.
+        name: of the part.
+
+    Returns:
+        The part.
+
+    Raises:
+        Malformed: there is none.
+    """
+    if not isinstance(data, Mapping) or name not in data:
+        raise Malformed(f"it holds no {name!r}")
+    return data[name]
+
+
+def listed(kind: type[T], data: Mapping[str, Any], name: str) -> tuple[T, ...]:
+    """The records of a list in a file.
+
+    Args:
+        kind: a dataclass.
+        data: the object that the list is a part of.
+        name: of the list.
+
+    Returns:
+        The records.
+
+    Raises:
+        Malformed: there is no such list, or one of its entries is none of the kind; the error says which.
+    """
+    entries, found = part(data, name), []
+    if not isinstance(entries, list):
+        raise Malformed(f"{name!r} is no list")
+    for number, entry in enumerate(entries, 1):
+        try:
+            found.append(build(kind, entry))
+        except Malformed as error:
+            raise Malformed(f"entry {number} of {name!r}: {error}") from error
+    return tuple(found)
 
 
 def build(kind: type[T], data: Mapping[str, Any]) -> T:
@@ -22,6 +96,9 @@ def build(kind: type[T], data: Mapping[str, Any]) -> T:
     Returns:
         The record.
 
+    Raises:
+        Malformed: the data are no object, or a field is missing.
+
     Example:
         >>> @dataclasses.dataclass
         ... class Point:
@@ -29,8 +106,15 @@ def build(kind: type[T], data: Mapping[str, Any]) -> T:
         >>> build(Point, {"x": [1, 2], "new": 3})
         Point(x=(1, 2))
     """
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: _frozen(v) for k, v in data.items() if k in known})
+    if not isinstance(data, Mapping):
+        raise Malformed("it is no object")
+    every = dataclasses.fields(kind)  # type: ignore[arg-type]
+    known = {f.name for f in every}
+    try:
+        return kind(**{k: _frozen(v) for k, v in data.items() if k in known})
+    except TypeError as error:
+        needed = [f.name for f in every if f.default is dataclasses.MISSING is f.default_factory]
+        raise Malformed(f"it holds no {', '.join(repr(name) for name in needed if name not in data)}") from error
 
 
 def _frozen(data: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.errors import CannotMeasure
-from rankscope.plain import build, finite
+from rankscope.plain import build, finite, listed, part, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -233,17 +233,17 @@ class Report:
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
-            raise CannotMeasure("RS602", f"not a report: it is no JSON from line {error.lineno} on") from error
+            raise CannotMeasure("RS602", f"not a report: {wrong(error)}") from error
         if (found := data.get("schema") if isinstance(data, dict) else None) != SCHEMA:
-            code = "RS603" if isinstance(found, str) else "RS602"
+            code = "RS603" if str(found).startswith("rankscope.report/") else "RS602"
             raise CannotMeasure(code, f"not a report this version can read: schema {found!r}, expected {SCHEMA!r}")
         data = {"spectra": [], **data}  # older reports have none
         try:
-            parts: dict[str, Any] = {n: tuple(build(kind, row) for row in data[n]) for n, kind in _PARTS.items()}
-            coverage = build(Coverage, data["coverage"])
-            rest = {name: data[name] for name in ("model", "inputs", "environment", "created", "rankscope", "schema")}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CannotMeasure("RS602", f"not a report: {type(error).__name__} {error}") from error
+            parts: dict[str, Any] = {name: listed(kind, data, name) for name, kind in _PARTS.items()}
+            coverage = build(Coverage, part(data, "coverage"))
+            rest = {n: part(data, n) for n in ("model", "inputs", "environment", "created", "rankscope", "schema")}
+        except ValueError as error:
+            raise CannotMeasure("RS602", f"not a report: {wrong(error)}") from error
         return cls(**rest, **parts, coverage=coverage)
 
     def to_frame(self) -> pd.DataFrame:

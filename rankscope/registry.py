@@ -40,7 +40,7 @@ def unknown_name(
           did you mean  mu_bar
           known  mu, mu_bar
     """
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or difflib.get_close_matches(name.lower(), known)
     details = [("did you mean", ", ".join(near))] if near else []
     if command is not None:
         return UsageError("RS101", f"unknown {kind} {name!r}", details=details, remedies=[("All of them", command)])

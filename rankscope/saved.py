@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankscope.errors import CannotMeasure
-from rankscope.records import Report
+from rankscope.plain import Malformed, wrong
+from rankscope.records import SCHEMA, Report
 
 if TYPE_CHECKING:
     from rankscope.records import Row, Vector
+
+UPGRADE = ("Read it with a newer rankscope", "python -m pip install --upgrade rankscope")
+_KINDS = {
+    "rankscope.report": "a report",
+    "rankscope.baseline": "a baseline",
+    "rankscope.comparison": "a comparison",
+    "rankscope.check": "what a check found",
+    "rankscope.inspection": "what inspect found",
+}
+_USES = {
+    "rankscope.baseline": ("Count drops from it", "rankscope check REPORT --max-drop effective_rank=10% --baseline {}"),
+    "rankscope.comparison": ("Compare the reports anew", "rankscope compare A.json vs B.json"),
+    "rankscope.check": ("Check the report that it is about", "rankscope check REPORT --min mu_bar=0.05@last"),
+    "rankscope.inspection": ("Measure the model", "rankscope probe MODEL -o REPORT.json"),
+}
 
 
 def is_saved(text: str | Path) -> bool:
@@ -53,21 +71,70 @@ def load(path: str | Path) -> Report:
     Raises:
         CannotMeasure: the file cannot be read, is no report, was cut short, or has another schema version.
     """
-    path = Path(path)
+    path, text = Path(path), ""
     try:
-        report = Report.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        report = Report.from_json(text)
         _check(report)
     except OSError as error:
         look = [("Look what is there", f"ls -l {path.parent}")]
         raise CannotMeasure("RS605", f"{path} was not read: {error.strerror or error}", remedies=look) from error
-    except CannotMeasure as error:
-        anew = [("Measure anew", f"rankscope probe MODEL -o {path.with_suffix('.json')}")]
-        headline = f"{path}: {error.headline}"
-        raise CannotMeasure(error.code, headline, details=_told(path), remedies=anew) from error
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        headline = f"{path}: not a report: {type(error).__name__}: {str(error)[:200]}"
-        raise CannotMeasure("RS602", headline, details=_told(path)) from error
+    except (CannotMeasure, TypeError, ValueError, AttributeError, RecursionError) as error:
+        refusal = _refused(path, text, error)
+        raise refusal from error
     return report
+
+
+def schema(text: str) -> str:
+    """What a text says that it is.
+
+    Args:
+        text: of a file.
+
+    Returns:
+        Such as ``rankscope.report/1``; empty where the text is no JSON, or says nothing.
+
+    Example:
+        >>> schema('{"schema": "rankscope.baseline/1"}'), schema("[]")
+        ('rankscope.baseline/1', '')
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    found = data.get("schema") if isinstance(data, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def kind(text: str) -> str | None:
+    """Which file of rankscope a text is.
+
+    Args:
+        text: of a file.
+
+    Returns:
+        Words such as ``a report``, or None.
+
+    Example:
+        >>> kind('{"schema": "rankscope.baseline/1"}')
+        'a baseline'
+    """
+    return _KINDS.get(schema(text).partition("/")[0])
+
+
+def _refused(path: Path, text: str, error: Exception) -> CannotMeasure:
+    """The error for a file that is no report, with what it is for; no step of it writes to an existing file."""
+    name, _, version = schema(text).partition("/")
+    if name in _USES:
+        label, command = _USES[name]
+        remedies = [(label, command.format(shlex.quote(str(path))))]
+        return CannotMeasure("RS602", f"{path}: not a report, but {_KINDS[name]}", remedies=remedies)
+    code, told = (
+        (error.code, error.headline) if isinstance(error, CannotMeasure) else ("RS602", f"not a report: {wrong(error)}")
+    )
+    newer = code == "RS603" and version > SCHEMA.partition("/")[2]
+    anew = ("Measure anew, to a new file", "rankscope probe MODEL -o NEW.json")
+    return CannotMeasure(code, f"{path}: {told}", details=_told(path), remedies=[UPGRADE if newer else anew])
 
 
 def _told(path: Path) -> list[tuple[str, str]]:
@@ -85,38 +152,38 @@ def _check(report: Report) -> None:
         for value in (row.value, *beside, *row.samples):
             _check_number(row, value)
         if row.status == "ok" and row.value is None:
-            raise ValueError(f"a row of status ok without a value: {row.key}")
+            raise Malformed(f"a row of status ok without a value: {row.key}")
     for vector in report.spectra:
         _check_key(vector)
         _check_number(vector, vector.error)
         for sample in vector.samples:
             if sample is not None and not isinstance(sample, tuple):
-                raise TypeError(f"a spectrum that is no list of numbers: {vector.key}")
+                raise Malformed(f"a spectrum that is no list of numbers: {vector.key}")
             for value in sample or ():
                 _check_number(vector, math.nan if value is None else value)
         if vector.status == "ok" and not all(vector.samples or (None,)):
-            raise ValueError(f"a spectrum of status ok without numbers: {vector.key}")
+            raise Malformed(f"a spectrum of status ok without numbers: {vector.key}")
 
 
 def _check_facts(report: Report) -> None:
     """Refuse facts that are no objects, and layers without a name."""
     for name in ("model", "inputs", "environment"):
         if not isinstance(getattr(report, name), dict):
-            raise TypeError(f"{name} is no object")
+            raise Malformed(f"{name} is no object")
     for layer in report.layers:
         if not isinstance(layer.stack, str) or not isinstance(layer.name, str) or not isinstance(layer.index, int):
-            raise TypeError(f"a layer without stack, index or name: {layer}")
+            raise Malformed(f"a layer without stack, index or name: {layer}")
 
 
 def _check_key(row: Row | Vector) -> None:
     """Refuse what is measured nowhere, or has no known status."""
     if not isinstance(row.stack, str) or not isinstance(row.layer, str) or not isinstance(row.measure, str):
-        raise TypeError(f"a row without stack, layer or measure: {row.key}")
+        raise Malformed(f"a row without stack, layer or measure: {row.key}")
     if not isinstance(row.layer_index, int) or row.status not in {"ok", "undefined", "skipped", "error"}:
-        raise ValueError(f"a row with a wrong layer_index or status: {row.key}")
+        raise Malformed(f"a row with a wrong layer_index or status: {row.key}")
 
 
 def _check_number(row: Row | Vector, value: object) -> None:
     """Refuse what is no finite number."""
     if value is not None and (not isinstance(value, (int, float)) or not math.isfinite(value)):
-        raise ValueError(f"a row with a number that is none: {row.key}")
+        raise Malformed(f"a row with a number that is none: {row.key}")

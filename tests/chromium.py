@@ -115,8 +115,10 @@ def running() -> Iterator[tuple[Browser, Path]]:
             assert driver.stdout is not None
             found = next(filter(None, (re.search(r"successfully on port (\d+)", line) for line in driver.stdout)))
             browser = Browser(int(found[1]), folder)
-            yield browser, Path(folder)
-            browser.close()
+            try:
+                yield browser, Path(folder)
+            finally:
+                browser.close()  # else it outlives a test that fails
         finally:
             driver.terminate()
             driver.communicate(timeout=20)

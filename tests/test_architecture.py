@@ -22,7 +22,7 @@ PACKAGE = ROOT / "rankscope"
 # A unit imports from the lines above it and from the names to its left.
 LINES = (
     "errors memory registry declarations files plain records saved selectors user_code distributed formats",
-    "zoo sources inputs",
+    "zoo specs sources inputs",
     "capture interventions",
     "spectra",
     "measures",
@@ -35,13 +35,14 @@ LINES = (
 ORDER = [name for line in LINES for name in line.split()]
 FREE = {"__init__", "_version"}
 PUBLIC = {name: module.split(".")[1] for name, module in rankscope._PUBLIC.items()} | {"__version__": "_version"}
-# A report knows how to save and to show itself, a comparison and findings how to save: doors opened only when used.
+# A report and a comparison know how to save and to show themselves, findings how to save: doors opened when used.
 DOORS = {
     (unit, name, "renderers")
     for unit, name in (
         ("records", "save"),
         ("records", "_repr_html_"),
         ("comparison", "save"),
+        ("comparison", "_repr_html_"),
         ("requirements", "save"),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from rankscope.errors import CannotMeasure, UsageError
 from rankscope.records import Layer, Report
 from rankscope.requirements import Baseline, from_flags, judge, read_baseline
 from rankscope.requirements.baseline import healthy_end, rounded
+from rankscope.requirements.changes import changes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -264,6 +266,34 @@ def test_a_missing_one_and_a_folder(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=match) as caught:
             read_baseline(path)
         assert caught.value.code == "RS640"
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_wrong_is_said_in_the_words_of_the_file(tmp_path: Path, name: str) -> None:
+    data = copy.deepcopy(DATA)
+    BREAKS[name](data)
+    path = tmp_path / "b.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(UsageError) as caught:
+        read_baseline(path)
+    assert not re.search(r"Error|Python|NoneType|'\w+' object|indices", str(caught.value))
+    for content, told in (("", "it is empty"), ("{\n1", "from line 2 on"), ("<<<<<<< HEAD\n{}", "merge conflict")):
+        path.write_text(content)
+        with pytest.raises(UsageError, match=told):
+            read_baseline(path)
+
+
+def test_changes_are_counted() -> None:
+    def of(**values: float) -> Baseline:
+        return Baseline.of(Report({}, tuple(row("h", 1, name, value) for name, value in values.items())))
+
+    old = of(mu=4.0, mu_bar=0.5, rankme=3.0, stable_rank=1.0)
+    assert changes(old, of(mu=5.0, mu_bar=0.1, rankme=3.0, mu_1inf=1.0)) == (
+        "1 number rose, 1 fell, 1 stayed, 1 new, 1 gone; the largest change is mu_bar at h.0, 0.5 to 0.1"
+    )
+    assert changes(old, old) == "4 numbers stayed"
+    assert changes(of(), of(mu=1.0)) == "1 number is new"
+    assert changes(of(), of()) == "it holds no number"
 
 
 # the ratchet

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from chromium import BROWSER, DRIVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,26 @@ def test_hook_overhead_gives_its_numbers(
     assert json.loads(out.read_text()) == result
     assert (result["layers"], result["tokens"], result["repeats"]) == (3, 16, 2)
     assert result["ratio"] == result["probe_s"]["median"] / result["plain_s"]["median"] > 0
+
+
+def test_the_pages_are_made_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", ["html_page.py", "--depth", "2", "--repeats", "1", "--out", str(out)])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as done:
+        runpy.run_path(str(ROOT / "benchmarks" / "html_page.py"), run_name="__main__")
+    assert done.value.code == 0
+    result = json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == result
+    assert (result["layers"], result["models"]) == (2, 3)
+    assert set(result["pages"]) == {"reports", "comparison", "findings"}
+    for page in result["pages"].values():
+        assert page["bytes"] > 10_000
+        assert page["page_s"]["median"] > 0
+        if BROWSER and DRIVER:
+            assert page["browser"]["first_paint_s"] > 0
 
 
 # -- the run -----------------------------------------------------------------------------------------------------------

@@ -393,3 +393,211 @@ def test_hostile_numbers_do_not_break_it() -> None:
     found = rankscope.compare(a, nothing)
     assert "they have no number in common" in found.sentence
     assert {entry.outcome for entry in found.pairs[0].differences} == {"undefined"}
+
+
+def without(report: Report, first: int, layers: int = 99, measures: tuple[str, ...] = ()) -> Report:
+    """The report with the numbers of some layers gone, as after a NaN."""
+
+    def change(row: Any) -> Any:
+        lost = first <= row.layer_index < first + layers and (not measures or row.measure in measures)
+        return replace(row, value=None, samples=(), status="undefined", reason="non-finite values") if lost else row
+
+    found = changed(report, change)
+    told = "rank_one_residual_unit is undefined: non-finite values"
+    lost = any(row.value is None for row in found.rows)
+    depth = tuple(replace(entry, verdict="undefined", layer=None, reason=told) for entry in found.depth)
+    return replace(found, depth=depth) if lost else found
+
+
+def test_nan_from_a_block_on_is_no_equality(twelve: tuple[nn.Module, Report]) -> None:
+    model, before = twelve
+    broken: Any = copy.deepcopy(model)
+    with torch.no_grad():
+        next(broken.blocks[4].parameters()).fill_(float("nan"))
+    found = rankscope.compare(before, rankscope.probe(broken, ids(), **FORWARD))
+    told = "B has no numbers from blocks.4 on (non-finite values); the 55 numbers that both have are equal"
+    assert found.sentence == f"A healthy, B undefined; {told}"
+    (gap,) = found.pairs[0].missing
+    assert (gap.model, gap.layer, gap.layer_index, gap.every, gap.onwards) == ("B", "blocks.4", 5, True, True)
+    assert gap.numbers == sum(entry.outcome == "undefined" for entry in found.pairs[0].differences)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ((99,), (2,), "B has no numbers from blocks.1 on (non-finite values); the "),
+        ((2,), (99,), "A has no numbers from blocks.1 on (non-finite values); the "),
+        ((99,), (1, 1), "B has no numbers at blocks.0 (non-finite values); the "),
+        ((99,), (0,), "B has no numbers from blocks.0.input on (non-finite values); they have no number in common"),
+        ((99,), (1, 1, ("mu",)), "B has no mu at blocks.0 (non-finite values); the "),
+        ((99,), (1, 9, ("mu", "mu_bar")), "B has no mu and mu_bar from blocks.0 on (non-finite values); the "),
+        ((2,), (2,), "A has no numbers from blocks.1 on (non-finite values); B has no numbers from blocks.1 on "),
+    ],
+)
+def test_missing_numbers_are_told_with_layer_and_reason(ours: Any, theirs: Any, told: str) -> None:
+    report = changed(a_report(3), sampled)
+    assert told in rankscope.compare(without(report, *ours), without(report, *theirs)).sentence
+
+
+def test_gradients_alone_may_be_missing() -> None:
+    report = changed(a_report(3), sampled)
+    lost = changed(report, lambda r: replace(r, value=None, status="error", reason="x") if "grad" in r.measure else r)
+    assert "B has no grad_norm from blocks.0.input on (x); the " in rankscope.compare(report, lost).sentence
+
+
+def test_what_was_not_measured_is_not_equal_and_not_judged() -> None:
+    report = changed(a_report(3), sampled)
+    less = replace(report, rows=tuple(row for row in report.rows if row.measure == "mu_bar"), depth=())
+    found = rankscope.compare(report, less)
+    assert found.sentence.startswith("A healthy, B not judged; ")
+    assert "measures were measured in A only; the 4 numbers that both have are equal" in found.sentence
+    assert found.pairs[0].missing == ()
+
+
+def test_a_verdict_without_numbers_says_why() -> None:
+    report = changed(a_report(3), sampled)
+    vague = replace(report, depth=tuple(replace(e, verdict="undefined", reason="one token") for e in report.depth))
+    assert rankscope.compare(report, vague).sentence.startswith(
+        "A healthy, B undefined: one token; they differ nowhere"
+    )
+
+
+def test_a_layer_that_only_one_has_is_in_the_sentence() -> None:
+    def named(k: int) -> Report:
+        return changed(a_report(k), lambda row: sampled(replace(row, value=1.5 if row.value is not None else None)))
+
+    report = named(4)
+    shorter = replace(
+        report,
+        rows=tuple(row for row in report.rows if row.layer_index < 4),
+        layers=tuple(layer for layer in report.layers if layer.index < 4),
+    )
+    told = "blocks.3 is only in A; the "
+    assert told in rankscope.compare(report, shorter).sentence
+    assert "blocks.3 is only in B; the " in rankscope.compare(shorter, report).pairs[0].sentence
+    assert "nowhere" not in rankscope.compare(report, shorter).sentence
+    two = replace(shorter, layers=shorter.layers[:-1])
+    assert "blocks.2 and blocks.3 are only in A" in rankscope.compare(report, two).sentence
+    assert "beside none" in rankscope.compare(two, report, align="depth").sentence
+
+
+def test_several_pairs_have_a_line_each() -> None:
+    report = changed(a_report(3), sampled)
+    report = replace(report, layers=tuple(replace(layer, name=f"{layer.name}\n") for layer in report.layers))
+    worse = changed(report, lambda row: sampled(row, 0.3))
+    lines = rankscope.compare(report, worse, report, worse).sentence.split("\n")
+    assert [line.split(":")[0] for line in lines] == ["A, B, C and D healthy", "A and B", "A and C", "A and D"]
+
+
+def test_where_noise_ends_and_a_difference_begins_reads_in_one_go() -> None:
+    report = changed(a_report(3), sampled)
+
+    def off(row: Any) -> Any:
+        if row.scope != "sequence" or row.value is None:
+            return row
+        wild = tuple(row.value + (0.1 if i % 2 else -0.1) for i in range(8))
+        return replace(row, value=row.value + 0.01, samples=wild) if row.layer_index < 2 else sampled(row, 0.2)
+
+    found = rankscope.compare(report, changed(report, off)).sentence
+    assert "; they differ first beyond noise at blocks.1 (" in found
+    assert "), within noise already at blocks.0.input" in found
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"dtype": "float64"}, "dtype would do nothing"),
+        ({"inputs": ids()}, "inputs would do nothing"),
+        ({"foo": 1}, "unknown option 'foo'"),
+        ({"inputs": ids(), "seed": 3}, "inputs, seed would do nothing"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+    report = a_report(2)
+    for other in (report, saved(report, tmp_path / "b.json")):
+        with pytest.raises(UsageError, match=told):
+            rankscope.compare(report, other, **options)
+
+
+def test_an_unknown_option_is_refused_whatever_is_compared(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown option 'foo'"):
+        rankscope.compare(saved(a_report(2), tmp_path / "a.json"), net(2), foo=1)
+
+
+def test_inputs_of_a_report_are_said_to_be_its_own(tmp_path: Path) -> None:
+    spec = "zoo:transformer,depth=2,width=16,heads=2"
+    before = saved(rankscope.probe(spec, measures="mu_bar"), tmp_path / "a.json")
+    (note,) = rankscope.compare(before, spec, measures="mu_bar", seed=3).notes
+    assert note.code == "RS626"
+    assert note.text.startswith("the inputs are those of A, a.json: random: ids=8x128:int64:0..255, seed 0")
+    assert note.text.endswith("; seed 3 is that of random weights alone")
+    (note,) = rankscope.compare(before, spec, measures="mu_bar").notes
+    assert note.text.endswith(", seed 0")
+
+
+class Wide(nn.Module):
+    """Two blocks that take numbers of a width."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(width, 2, 32, batch_first=True)
+        self.inner = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+def test_models_of_other_inputs_are_no_dead_end(tmp_path: Path) -> None:
+    for first, other in ((net(2), Wide()), (Wide(), Wide(32)), (Wide(), net(2))):
+        with pytest.raises(CannotMeasure, match="take different inputs; nothing makes them comparable") as caught:
+            rankscope.compare(first, other, measures="mu_bar")
+        assert caught.value.remedies == ()
+        assert dict(caught.value.details)["inputs from"] == f"A, {type(first).__name__}"
+    spec = "zoo:transformer,depth=2,width=16,heads=2"
+    before = saved(rankscope.probe(spec, measures="mu_bar"), tmp_path / "a.json")
+    with pytest.raises(CannotMeasure, match=r"B, a\.json take different inputs; nothing makes them comparable"):
+        rankscope.compare(Wide(), before, measures="mu_bar")
+
+
+def test_what_another_option_would_help_keeps_its_remedies() -> None:
+    with pytest.raises(InputError, match="embedding has 8 rows") as caught:
+        rankscope.compare("zoo:transformer,depth=2,width=16,heads=2", net(2, vocab=8), measures="mu_bar")
+    assert caught.value.remedies
+    given = ids(1).float().unsqueeze(-1).expand(-1, -1, 16)
+    with pytest.raises(CannotMeasure) as caught_given:
+        rankscope.compare(Wide(), net(2), inputs=given, measures="mu_bar")
+    assert "nothing makes" not in str(caught_given.value)
+
+
+def test_inputs_that_cannot_be_drawn_again_are_told(tmp_path: Path) -> None:
+    before = saved(rankscope.probe(net(2), ids(), measures="mu_bar"), tmp_path / "a.json")
+    with pytest.raises(InputError, match="what was given then must be given again"):
+        rankscope.compare(before, net(2), measures="mu_bar")
+
+
+def test_what_is_no_model_is_told_in_a_line() -> None:
+    model = net(2)
+    for wrong, told in (((model,), "Transformer alone was given"), (([model, model],), "one list was given")):
+        with pytest.raises(UsageError, match=told) as caught:
+            rankscope.compare(*wrong)
+        assert len(str(caught.value)) < 200
+    with pytest.raises(UsageError, match=r"a Tensor is no model") as caught:
+        rankscope.compare(model, model, ids())
+    assert "inputs=x" in str(caught.value)
+
+
+def test_files_of_one_name_are_told_apart_without_an_absolute_path(tmp_path: Path) -> None:
+    report = changed(a_report(2), sampled)
+    paths = [tmp_path / "d1" / "r.json", tmp_path / "d2" / "r.json", tmp_path / "d2" / "deep" / "r.json"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        report.save(path)
+    found = rankscope.compare(*paths)
+    assert [subject.name for subject in found.subjects] == ["d1/r.json", "d2/r.json", "deep/r.json"]
+    assert [subject.name for subject in rankscope.compare(paths[0], paths[0]).subjects] == ["r.json", "r.json"]
+    for suffix in ("json", "csv", "md", "txt", "html"):
+        found.save(tmp_path / f"side.{suffix}")
+        text = (tmp_path / f"side.{suffix}").read_text(encoding="utf-8")
+        assert str(tmp_path) not in text
+        assert "d1/r.json" in text
+        assert "d2/r.json" in text

@@ -76,6 +76,11 @@ def test_a_path_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("trust = true", "trust is not read from a file", "RS106"),
         ("allow = ['x.*']", "allow is not read from a file", "RS106"),
         ("trust-sha256 = 'ab'", "--trust-sha256", "RS106"),
+        ("arch = 'net.py:Net'", "arch is not read from a file", "RS106"),
+        ("inputs = 'pkg:batches'", "inputs is not read from a file", "RS106"),
+        ("loss = 'pkg:loss'", "loss names code(.|\n)*--loss pkg:loss", "RS106"),
+        ("model = 'x.pt'", "unknown key 'model'(.|\n)*models", "RS105"),
+        ("[tool.rankscope]\nmin = 3", "header away(.|\n)*keys stand at top level", "RS105"),
     ],
 )
 def test_wrong_entries_are_refused(tmp_path: Path, text: str, match: str, code: str) -> None:
@@ -83,6 +88,7 @@ def test_wrong_entries_are_refused(tmp_path: Path, text: str, match: str, code: 
         read(put(tmp_path / "rankscope.toml", text))
     assert caught.value.code == code
     assert caught.value.exit_code == 2
+    assert caught.value.remedies or caught.value.details
 
 
 def test_tool_rankscope_must_be_a_table(tmp_path: Path) -> None:
@@ -156,7 +162,8 @@ def test_the_tables_of_pyproject_are_rules(tmp_path: Path) -> None:
         ("min = 3", "min: is no table of measures", "RS105"),
         ("min = { mu = 'x' }", "min: '--min mu=x' is no rule", "RS115"),
         ("min = [3]", "min: is no table", "RS105"),
-        ("min = { mu = [1, 2] }", "min: .*is no", "RS115"),
+        ("min = { mu = [1, 2] }", r"min of mu is no number and no text(.|\n)*min = \[", "RS115"),
+        ("require = ['verdict >= healthy']", "require 1(.|\n)*verdict != collapsed", "RS115"),
         ("max = { mu = true }", "max: .*is no", "RS115"),
         ("aggregate = 'median'", "unknown key 'aggregate'", "RS105"),
     ],
@@ -167,6 +174,8 @@ def test_wrong_rules_are_refused_with_their_place(tmp_path: Path, text: str, mat
         rules(read(path))
     assert caught.value.code == code
     assert str(path) in caught.value.headline
+    assert caught.value.remedies or caught.value.details
+    assert "--" not in "".join(text for _, text in caught.value.remedies)  # a flag is no entry of the file
 
 
 @pytest.mark.parametrize("value", ["3", "''", "['b.json']"])

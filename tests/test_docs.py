@@ -62,9 +62,16 @@ def typed(page: Path) -> list[str]:
     return lines + re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
 
 
-@pytest.mark.parametrize("name", ["errors.md", "measures.md", "report.md"])
+@pytest.mark.parametrize(
+    "name", ["errors.md", "measures.md", "options.md", "report.md", "comparison.md", "findings.md"]
+)
 def test_generated_pages_are_fresh(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generator().PAGES[name](), "run `make docs`"
+
+
+def test_every_generated_page_is_tested() -> None:
+    made = [page.name for page in PAGES if "Made by docs/generate.py" in page.read_text(encoding="utf-8")]
+    assert made == sorted(generator().PAGES)
 
 
 def test_the_generator_sees_an_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +107,17 @@ def test_python_blocks_compile(page: Path) -> None:
         compile(body, str(page), "exec")
 
 
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/index.md", "docs/compare-two-models.md", "docs/look-at-a-report.md"]
+)
+def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bodies = blocks(ROOT / name, "python")
+    assert bodies
+    for body in bodies:
+        exec(compile(body, name, "exec"), {})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_targets_of_make_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -127,6 +145,20 @@ def unknown_words(line: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_and_their_options_exist(page: Path) -> None:
     assert [(line, wrong) for line in typed(page) if (wrong := unknown_words(line))] == []
+
+
+def known_options() -> set[str]:
+    """The options of all commands together."""
+    commands = Commands("rankscope")
+    context = click.Context(commands)
+    found = [commands.get_command(context, name) for name in commands.list_commands(context)]
+    return {option for each in [commands, *found] if each for part in each.get_params(context) for option in part.opts}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_options_named_by_themselves_exist(page: Path) -> None:
+    asked = {word for line in typed(page) for word in re.findall(r"^(--[a-z][a-z0-9-]*)", line)}
+    assert asked <= known_options()
 
 
 def test_an_unknown_option_is_caught() -> None:

@@ -85,6 +85,14 @@ def test_the_columns_of_a_report_are_explained() -> None:
     assert all(explain(name).kind == "field" for name in fields)
 
 
+def test_the_words_of_comparisons_and_checks_are_explained() -> None:
+    from rankscope.comparison.records import Outcome
+
+    assert set(typing.get_args(Outcome)) | {"baseline", "max-drop"} <= set(topics())
+    with pytest.raises(UsageError, match="did you mean  mu_bar"):
+        explain("MU_BAR")
+
+
 def test_another_word_is_no_slip() -> None:
     with pytest.raises(UsageError) as caught:
         explain("nonsense")

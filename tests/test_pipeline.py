@@ -1,6 +1,7 @@
 """The main job on nets with known answers."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 import rankscope
 from rankscope.errors import CaptureError, InputError, UsageError
+from rankscope.pipeline import read_options
 from rankscope.records import Report
 
 
@@ -381,6 +383,13 @@ def test_python_takes_what_a_flag_takes(tmp_path):
         rankscope.probe(model, str(tmp_path / "ids.npy"), measures="mu").rows
         == rankscope.probe(model, ids(), measures="mu").rows
     )
+    (tmp_path / "lines.txt").write_text("a line of text\nand another\n")
+    files = {"text": str(tmp_path / "lines.txt"), "tokenizer": "bytes", "weights": str(tmp_path / "weights.pt")}
+    _, load, gathering, _ = read_options(None, {**files, "allow": "mypkg.*"})
+    assert (load.weights, load.allow) == (tmp_path / "weights.pt", ("mypkg.*",))
+    assert (gathering.text, gathering.tokenizer) == (tmp_path / "lines.txt", Path("bytes"))
+    read = rankscope.probe("baseline", text=files["text"], tokenizer="bytes", measures="mu")
+    assert read.inputs["sequences"] == 2
     with pytest.raises(UsageError, match="unknown way to spectra"):
         rankscope.probe(model, ids(), spectra="fast")
 

@@ -416,6 +416,7 @@ def test_check_from_python(tmp_path) -> None:
     for subject in (report, tmp_path / "r.json", str(tmp_path / "r.json")):
         assert rankscope.check(subject, min={"mu_bar": 0.05}, require=["verdict != collapsed"]).passed
         assert not rankscope.check(subject, require="mu_bar >= 0.99").passed
+        assert len(rankscope.check(subject, require=["mu_bar >= 0.05"], min={"mu_bar": 0.05}).requirements) == 1
     with pytest.raises(UsageError, match="there is no rule"):
         rankscope.check(report)
     with pytest.raises(UsageError, match="seed would do nothing"):

@@ -12,6 +12,7 @@ import click
 
 from rankscope._version import __version__
 from rankscope.cli._terminal import NoOutput
+from rankscope.files import check_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +47,19 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command that belongs to a group of the overview."""
+    """A command that has a place in a group of the overview, counted from 1."""
 
-    def __init__(self, *arguments: Any, group: str = GROUPS[0], **settings: Any) -> None:
+    def __init__(self, *arguments: Any, group: str = GROUPS[0], place: int = 0, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.group = group
+        self.place = place
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless it would overwrite a file that it is to read."""
+        found = [ctx.params.get(str(p.name)) for p in self.params if p.name != "outputs" and _reads(p)]
+        read = [path for value in found if value for path in (value if isinstance(value, tuple) else (value,))]
+        check_apart(ctx.params.get("outputs", ()), read)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options in sections."""
@@ -63,6 +72,11 @@ class Command(click.Command):
         for name, records in sections.items():
             with formatter.section(name):
                 formatter.write_dl(records)
+
+
+def _reads(parameter: click.Parameter) -> bool:
+    """Whether what is given there may be a file that is read."""
+    return isinstance(parameter, click.Argument) or isinstance(parameter.type, click.Path)
 
 
 class Commands(click.Group):
@@ -99,16 +113,16 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands in groups."""
-        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        for group in GROUPS:
-            records = [
-                (name, command.get_short_help_str(80))
-                for name, command in commands.items()
-                if isinstance(command, Command) and command.group == group
-            ]
-            if records:
-                with formatter.section(group.capitalize()):
-                    formatter.write_dl(records)
+        for group, commands in self.grouped(ctx).items():
+            with formatter.section(group.capitalize()):
+                formatter.write_dl([(str(command.name), command.get_short_help_str(80)) for command in commands])
+
+    def grouped(self, ctx: click.Context) -> dict[str, list[Command]]:
+        """The commands of each group that has some, each in its place; all are imported."""
+        found = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
+        placed = sorted((each for each in found if isinstance(each, Command)), key=lambda command: command.place)
+        groups = {group: [command for command in placed if command.group == group] for group in GROUPS}
+        return {group: commands for group, commands in groups.items() if commands}
 
     def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
         """Parse the command line; --help and --version print here."""

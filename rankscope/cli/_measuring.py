@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from rankscope.cli import _options
+from rankscope.cli import _defaults, _options
 from rankscope.cli._progress import working
 from rankscope.errors import CannotMeasure
 
@@ -33,7 +33,11 @@ def measured(
     Returns:
         The report.
     """
+    from rankscope.cli import _slips  # which `rankscope check REPORT` does without
+
+    _slips.check(ctx, model, aliases)
     flags = {section: _options.given(ctx, section) for section in ("Model", "Inputs", "Measuring")}
+    _defaults.announce(ctx, terminal, flags)
     seed = {key: value for key, value in flags["Inputs"].items() if key == "seed"}
     with working(terminal) as progress:
         from rankscope.inputs import InputOptions, gather

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rankscope.cli import _complete
+from rankscope.cli import _complete, _defaults
 from rankscope.cli._command import Option
 from rankscope.cli._terminal import Terminal
 from rankscope.config import Config, find, read
@@ -54,8 +54,29 @@ def given(ctx: click.Context, section: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None and value is not False and value != ()}
 
 
+def refuse_idle(ctx: click.Context, measured: str) -> None:
+    """Refuse options of models where there is none to measure.
+
+    Args:
+        ctx: the context of a command with the sections Model, Inputs and Measuring.
+        measured: what is measured already, such as ``"a.json is"``.
+
+    Raises:
+        UsageError: there are some.
+    """
+    names = [name for section in ("Model", "Inputs", "Measuring") for name in given(ctx, section)]
+    flags = " ".join(f"--{name.replace('_', '-')}" for name in _defaults.typed(ctx, names))
+    if flags:
+        headline = f"{measured} measured already: {flags.replace(' ', ', ')} would do nothing"
+        remedies = [
+            ("Leave out", flags),
+            ("Or measure so, to a new file", f"rankscope probe MODEL {flags} … -o NEW.json"),
+        ]
+        raise UsageError("RS103", headline, remedies=remedies)
+
+
 def read_config(ctx: click.Context) -> Config:
-    """The configuration that holds for this run.
+    """The configuration that holds for this run, with the options that were not typed set to what it says.
 
     Args:
         ctx: the context of a command with the options of `config`.
@@ -68,10 +89,13 @@ def read_config(ctx: click.Context) -> Config:
     """
     path: Path | None = ctx.params["config_file"]
     if path is not None and ctx.params["no_config"]:
-        raise UsageError("RS103", "--config and --no-config exclude each other")
+        told = [("With it", f"--config {path}"), ("Without any", "--no-config")]
+        raise UsageError("RS103", "--config and --no-config exclude each other", remedies=told)
     if ctx.params["no_config"]:
         return Config()
-    return read(path or find(Path.cwd()))
+    found = read(path or find(Path.cwd()))
+    _defaults.apply(ctx, found)
+    return found
 
 
 def _names(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ replaces that of the same measure, operator and layers. A number that is not the
 
 The exit code is 0 where all hold, 1 where one fails, 2 for a wrong rule, 3 where nothing could be measured.
 """
-_REST = re.compile(r"=?\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?%?(\s*@.*)?|=|@", re.IGNORECASE)
+_REST = re.compile(r"=?\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?%?(\s*@.*)?|[=!<>]=?|@", re.IGNORECASE)
 _SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
@@ -51,7 +53,9 @@ class _Check(Command):
         return super().parse_args(ctx, [f"{a}=all" if a == "--update-baseline" else a for a in args])
 
 
-@click.command("check", cls=_Check, group="judge", help=_HELP, short_help="Hold rules against a report or a model.")
+@click.command(
+    "check", cls=_Check, group="judge", place=1, help=_HELP, short_help="Hold rules against a report or a model."
+)
 @click.argument("subjects", metavar="REPORT|MODEL", nargs=-1)
 @_options.rules
 @_options.model
@@ -69,39 +73,58 @@ def command(ctx: click.Context, /, subjects: tuple[str, ...], **_: Any) -> int:
     form, outputs = ctx.params["form"], [Path.cwd() / path for path in ctx.params["outputs"]]
     screen = screen_for(form, outputs, FINDINGS)
     check(outputs, form, FINDINGS)
-    subject = _subject(subjects)
+    subject = _subject(ctx, subjects)
     config = _options.read_config(ctx)
+    subject = config.subject(subject)
     rules = _rules(ctx, config)
-    path, baseline = _baseline(ctx, config, rules)
+    path, baseline = _baseline(ctx, config, rules, subject)
     report = _report(ctx, terminal, subject, config, rules)
+    new = _recorded(report, baseline, ctx.params["update_baseline"])
+    held = new if ctx.params["update_baseline"] == "all" else baseline
+    findings = judge(report, rules, held, ctx.params["strict"]) if rules else _nothing(report)
     if ctx.params["update_baseline"] == "all":
-        baseline = _recorded(report)
-    findings = judge(report, rules, baseline, ctx.params["strict"]) if rules else _nothing(report)
+        findings = _without_drops(terminal, findings)
     text = screen.text(findings, terminal.style(wide=False))
     save_all(findings, outputs, name=form, of=FINDINGS)
-    if ctx.params["update_baseline"]:
-        _update(terminal, path, baseline, report, findings, ctx.params["update_baseline"] == "improved")
+    if new is not None:
+        _update(terminal, path, baseline, new, findings)
     terminal.result(text)
     _tell_github(terminal, findings, annotated=form == "github")
     return findings.exit_code
 
 
-def _subject(subjects: Sequence[str]) -> str:
+def _subject(ctx: click.Context, subjects: Sequence[str]) -> str:
     """The one thing to be checked; more words are often what a shell left of a rule."""
     if len(subjects) == 1:
         return subjects[0]
     if not subjects:
-        raise UsageError(
-            "RS102", "nothing was named to be checked", remedies=[("A report", "rankscope check report.json")]
-        )
+        remedies = [("A report", "rankscope check report.json --min mu_bar=0.05@last")]
+        raise UsageError("RS102", "nothing was named to be checked", remedies=remedies)
+    if ctx.params["update_baseline"] and "improved" in subjects and not Path("improved").exists():
+        headline = "--update-baseline takes its value after =, and 'improved' stands alone"
+        raise UsageError("RS102", headline, remedies=[("Without a space", "--update-baseline=improved")])
     rest = [word for word in subjects if _REST.fullmatch(word)]
     if rest and not any(Path(word).exists() for word in rest):
-        error = _taken_apart(
-            UsageError("RS116", f"{' '.join(subjects[1:])!r} is what is left of a rule without quotes")
-        )
+        headline = f"{' '.join(subjects[1:])!r} is what is left of a rule without quotes"
+        error = _taken_apart(UsageError("RS116", headline, remedies=_whole(ctx, subjects[1:])))
         raise error
     headline = f"one report or model is checked at a time, and there are {len(subjects)}: {', '.join(subjects[:5])}"
-    raise UsageError("RS102", headline)
+    words = " ".join(map(shlex.quote, subjects))
+    remedies = [
+        ("One after the other", f'for each in {words}; do rankscope check "$each" …; done'),
+        ("Against each other", f"rankscope compare {words}"),
+    ]
+    raise UsageError("RS102", headline, remedies=remedies)
+
+
+def _whole(ctx: click.Context, rest: Sequence[str]) -> list[tuple[str, str]]:
+    """The rules as they were meant: what an option was given, and what the shell has cut off."""
+    begun = {name: [v for v in ctx.params[name] if not re.search("[=<>]", v)] for name in ("min", "max", "max_drop")}
+    limits = [f"--{name.replace('_', '-')} {value}=" for name, values in begun.items() for value in values]
+    told = [("As one word", f"{start}{word}") for start, word in zip(limits, rest, strict=False)]
+    broken = [text for text in ctx.params["require"] if not re.search("[=<>]", text)]
+    told += [("In quotes", f"--require {shlex.quote(' '.join([broken[0], *rest]))}")] if broken and not limits else []
+    return told or [("By a flag", "--min mu_bar=0.05@last"), ("In quotes", "--require 'mu_bar >= 0.05 @ last'")]
 
 
 def _rules(ctx: click.Context, config: Config) -> tuple[Requirement, ...]:
@@ -130,10 +153,12 @@ def _taken_apart(error: UsageError) -> UsageError:
     return UsageError(error.code, error.headline, details=details, remedies=error.remedies)
 
 
-def _baseline(ctx: click.Context, config: Config, rules: Sequence[Requirement]) -> tuple[Path, Baseline | None]:
-    """Where the baseline lies, and what it says where a rule counts from it."""
-    from rankscope.requirements import read_baseline
+def _baseline(
+    ctx: click.Context, config: Config, rules: Sequence[Requirement], subject: str
+) -> tuple[Path, Baseline | None]:
+    """Where the baseline lies, and what it says where a rule counts from it or a new one takes its place."""
     from rankscope.requirements.baseline import NAME
+    from rankscope.requirements.reading import read_baseline, replaced
 
     given: Path | None = ctx.params["baseline"]
     update = ctx.params["update_baseline"]
@@ -142,9 +167,10 @@ def _baseline(ctx: click.Context, config: Config, rules: Sequence[Requirement]) 
     if given and not counted and not update:
         remedies = [("Count from it", "--max-drop effective_rank=10%")]
         raise UsageError("RS122", f"no rule counts from {given}: nothing would be compared", remedies=remedies)
-    if update == "all" or not (counted or update):
+    if not (counted or update):
         return path, None
-    return path, read_baseline(Path(os.path.relpath(path)))
+    shown = Path(os.path.relpath(path))
+    return path, replaced(shown) if update == "all" else read_baseline(shown, subject)
 
 
 def _report(
@@ -158,19 +184,27 @@ def _report(
         return measured(ctx, terminal, subject, config.models, measures=needed(rules, asked))
     from rankscope.saved import load
 
-    given = {
-        name: value for part in ("Model", "Inputs", "Measuring") for name, value in _options.given(ctx, part).items()
-    }
-    if given:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UsageError("RS103", f"{subject} is measured already: {flags} would do nothing")
+    _options.refuse_idle(ctx, f"{subject} is")
     return load(subject)
 
 
-def _recorded(report: Report) -> Baseline:
+def _recorded(report: Report, baseline: Baseline | None, update: str | None) -> Baseline | None:
+    """The baseline that is to be written, where one is."""
     from rankscope.requirements import Baseline
 
-    return Baseline.of(report)
+    if update == "improved" and baseline is not None:
+        return baseline.improved(report)
+    return Baseline.of(report) if update else None
+
+
+def _without_drops(terminal: Terminal, findings: Findings) -> Findings:
+    """The findings without drops: counted from what is recorded now, they say nothing, unless a number is missing."""
+    idle = [r for r in findings.requirements if r.operator == "max_drop" and findings.status(r) == "ok"]
+    kept = tuple(rule for rule in findings.requirements if not any(rule is each for each in idle))
+    found = replace(findings, requirements=kept, findings=tuple(f for rule in kept for f in findings.of(rule)))
+    for rule in idle:
+        terminal.say(f"{rule}: not judged: the baseline {'was' if found.passed else 'would be'} recorded anew")
+    return found
 
 
 def _nothing(report: Report) -> Findings:
@@ -180,17 +214,16 @@ def _nothing(report: Report) -> Findings:
     return Findings((), (), report.model, report.inputs, report=report)
 
 
-def _update(
-    terminal: Terminal, path: Path, baseline: Baseline | None, report: Report, findings: Findings, improved: bool
-) -> None:
-    """Write the baseline where the rules hold."""
+def _update(terminal: Terminal, path: Path, old: Baseline | None, new: Baseline, findings: Findings) -> None:
+    """Write the baseline where the rules hold, and say what that changes."""
+    from rankscope.requirements.changes import changes
+
     shown = os.path.relpath(path)
     if not findings.passed:
         terminal.say(f"{shown} was not touched: a requirement failed")
         return
-    assert baseline is not None
-    (baseline.improved(report) if improved else baseline).save(path)
-    terminal.say(f"{shown} was written")
+    new.save(path)
+    terminal.say(f"{shown} was written" + (f": {changes(old, new)}" if old is not None else ""))
 
 
 def _tell_github(terminal: Terminal, findings: Findings, annotated: bool) -> None:

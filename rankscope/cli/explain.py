@@ -25,7 +25,7 @@ Without a name all that can be asked is listed; the beginning of a code lists th
 """
 
 
-@click.command("explain", cls=Command, group="look", help=_HELP, short_help="What a measure or a code means.")
+@click.command("explain", cls=Command, group="look", place=3, help=_HELP, short_help="What a measure or a code means.")
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=_complete.topics)
 @_options.page
 @click.pass_context

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rankscope.cli import _complete, _options
+from rankscope.cli import _complete, _options, _slips
 from rankscope.cli._command import Command
 from rankscope.cli._progress import working
 from rankscope.cli._terminal import Terminal
@@ -25,7 +25,9 @@ for a file that is refused: it is described, with the reason and the way out.
 """
 
 
-@click.command("inspect", cls=Command, group="look", help=_HELP, short_help="What a file is and what can be captured.")
+@click.command(
+    "inspect", cls=Command, group="look", place=2, help=_HELP, short_help="What a file is and what can be captured."
+)
 @click.argument("model", metavar="MODEL", shell_complete=_complete.models)
 @_options.model
 @_options.inputs
@@ -40,6 +42,7 @@ def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     terminal = ctx.ensure_object(Terminal)
     flags = {key: value for part in ("Model", "Inputs", "Layers") for key, value in _options.given(ctx, part).items()}
     aliases = _options.read_config(ctx).models
+    _slips.check(ctx, model, aliases)
     with working(terminal):
         found = inspect(model, **flags, aliases=aliases)
     if ctx.params["form"] == "json":

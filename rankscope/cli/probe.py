@@ -26,7 +26,7 @@ and 3 where no number could be had.
 """
 
 
-@click.command("probe", cls=Command, group="measure", help=_HELP, short_help="Measure every layer of a model.")
+@click.command("probe", cls=Command, group="measure", place=1, help=_HELP, short_help="Measure every layer of a model.")
 @click.argument("model", metavar="MODEL", shell_complete=_complete.models)
 @_options.model
 @_options.inputs
@@ -42,7 +42,7 @@ def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     form, wide = ctx.params["form"], ctx.params["wide"]
     outputs = [Path.cwd() / path for path in ctx.params["outputs"]]  # a model's code may change the directory
     screen = screen_for(form, outputs)
-    check(ctx.params["outputs"], form)
+    check(ctx.params["outputs"], form, wide=wide)
     aliases = _options.read_config(ctx).models
     report = measured(ctx, terminal, model, aliases)
     text = screen.text(report, terminal.style(wide))

@@ -24,7 +24,7 @@ and parquet their rows follow each other, each with its model and the time its r
 """
 
 
-@click.command("report", cls=Command, group="look", help=_HELP, short_help="Render saved reports again.")
+@click.command("report", cls=Command, group="look", place=1, help=_HELP, short_help="Render saved reports again.")
 @click.argument(
     "reports", metavar="REPORT...", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False)
 )
@@ -37,7 +37,7 @@ def command(ctx: click.Context, /, reports: tuple[Path, ...], **_: Any) -> None:
     terminal = ctx.ensure_object(Terminal)
     form, wide, outputs = ctx.params["form"], ctx.params["wide"], ctx.params["outputs"]
     screen = screen_for(form, outputs)
-    check(outputs, form)
+    check(outputs, form, wide=wide)
     found = [load(path) for path in reports]
     text = screen.text(found, terminal.style(wide))
     save_all(found, outputs, wide, form)

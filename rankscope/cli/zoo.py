@@ -24,7 +24,9 @@ An architecture is probed as zoo:NAME,option=value; a demo checkpoint by its nam
 """
 
 
-@click.command("zoo", cls=Command, group="look", help=_HELP, short_help="Reference architectures and demo checkpoints.")
+@click.command(
+    "zoo", cls=Command, group="look", place=4, help=_HELP, short_help="Reference architectures and demo checkpoints."
+)
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=_complete.architectures)
 @click.option("--names", is_flag=True, cls=Option, help="Only the names, as probe takes them, one a line.")
 @_options.page

@@ -6,27 +6,39 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankscope._version import __version__
 from rankscope.comparison.alignment import ALIGNMENTS, align
 from rankscope.comparison.pairs import compared
-from rankscope.comparison.records import SCHEMA, Comparison, Difference, First, Match, Pair, Subject
-from rankscope.comparison.subjects import gathered
+from rankscope.comparison.records import SCHEMA, Comparison, Difference, First, Match, Missing, Pair, Subject
+from rankscope.comparison.subjects import gathered, is_measured
 from rankscope.errors import UsageError
+from rankscope.records import Report
 from rankscope.registry import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from torch import nn
 
     from rankscope.comparison.records import Alignment
     from rankscope.comparison.subjects import Probe
-    from rankscope.records import Report
 
-__all__ = ["ALIGNMENTS", "SCHEMA", "Comparison", "Difference", "First", "Match", "Pair", "Subject", "align", "compare"]
+__all__ = [
+    "ALIGNMENTS",
+    "SCHEMA",
+    "Comparison",
+    "Difference",
+    "First",
+    "Match",
+    "Missing",
+    "Pair",
+    "Subject",
+    "align",
+    "compare",
+]
 
 
 def compare(
@@ -45,6 +57,9 @@ def compare(
     Returns:
         The comparison.
 
+    Raises:
+        UsageError: options or inputs are given, and there are only reports.
+
     Example:
         >>> from torch import nn
         >>> net = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
@@ -53,8 +68,15 @@ def compare(
         None
     """
     check(models, align)
+    given = [*(["inputs"] if inputs is not None else []), *options]
+    if given:
+        from rankscope.pipeline import read_options
 
-    def probe(wanted: Sequence[tuple[int, Any]], saved: Report | None) -> Any:
+        read_options(inputs, dict(options))  # an unknown one is told as such
+        if all(map(is_measured, models)):
+            raise UsageError("RS103", f"reports are measured already: {', '.join(given)} would do nothing")
+
+    def probe(wanted: Sequence[tuple[int, Any]], saved: Subject | None) -> Any:
         from rankscope.comparison.probing import Probing
         from rankscope.pipeline import read_options
 
@@ -71,10 +93,23 @@ def check(models: Sequence[Any], align: str | None) -> None:
         align: how.
 
     Raises:
-        UsageError: there are fewer than two, or the alignment is unknown.
+        UsageError: there are fewer than two, one of them can be no model, or the alignment is unknown.
     """
+    if len(models) == 1 and isinstance(models[0], list | tuple):
+        raise UsageError(
+            "RS620",
+            f"nothing was compared: one {type(models[0]).__name__} was given; models are given one by one",
+            remedies=[("Take it apart", "rankscope.compare(*models)")],
+        )
+    for each in models:
+        if not (isinstance(each, str | Path | Report) or callable(each)):
+            raise UsageError(
+                "RS627",
+                f"nothing was compared: a {type(each).__name__} is no model",
+                remedies=[("Inputs have a name", "rankscope.compare(a, b, inputs=x)")],
+            )
     if len(models) < 2:
-        told = f"{models[0]} alone" if models else "nothing"
+        told = f"{_short(models[0])} alone" if models else "nothing"
         raise UsageError(
             "RS620",
             f"nothing was compared: at least two models or saved reports are needed, and {told} was given",
@@ -83,6 +118,13 @@ def check(models: Sequence[Any], align: str | None) -> None:
     if align is not None and align not in ALIGNMENTS:
         error = unknown_name("alignment", align, list(ALIGNMENTS))
         raise error
+
+
+def _short(model: object) -> str:
+    """A model in a word: a module prints all of its parts."""
+    if isinstance(model, Report):
+        return f"the report of {model.model.get('spec', 'a model')}"
+    return str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__)
 
 
 def side_by_side(models: Sequence[Any], probe: Probe, align: Alignment | None = None) -> Comparison:

@@ -15,7 +15,7 @@ from rankscope.table import at_floor, number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rankscope.comparison.records import Match, Outcome
+    from rankscope.comparison.records import Floor, Match, Outcome
     from rankscope.records import Report, Row
 
 # Two runs under the same of these give the same bits; under others rounding differs, and grows with depth.
@@ -23,6 +23,8 @@ ENVIRONMENT = ("torch", "device", "dtype", "threads", "spectra")
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 _SAME = 1e-9  # relative: float64 sums of the same activations
 AT_FLOOR = "both are at the noise floor"
+NOT_MEASURED = "not measured"
+_SCALED = {"mu": "mu_bar"}  # mu has no floor of its own: it grows with the activations
 
 _Key = tuple[str, str, int | None, str | None, str]
 _Where = tuple[str, int]
@@ -53,7 +55,7 @@ def differences(
         yours = theirs.get((match.other.stack, match.other.index), {})
         for key in dict.fromkeys((*mine, *yours)):
             pair = (mine.get(key), yours.get(key))
-            entry, paired = _entry(match, key, pair, relative)
+            entry, paired = _entry(match, key, pair, relative, _floor(mine, yours, key))
             if entry.outcome != "equal" and _overlap(spread, pair):
                 entry, paired = replace(entry, outcome="noise", reason="within the spread of the seeds"), []
             found.append(entry)
@@ -107,13 +109,13 @@ def _overlap(spread: Sequence[Mapping[Any, list[float]]], pair: tuple[Row | None
 
 
 def _entry(
-    match: Match, key: _Key, pair: tuple[Row | None, Row | None], relative: float
+    match: Match, key: _Key, pair: tuple[Row | None, Row | None], relative: float, floor: Floor | None
 ) -> tuple[Difference, list[float]]:
     """One measure at one pair of layers, and the differences of its sequences where they are to be tested."""
     left, right = match.reference, match.other
     a, b = number(pair[0]), number(pair[1])
     where = (left.stack, left.index, left.name, right.stack, right.index, right.name)
-    entry = Difference(*where, *key, a, b)
+    entry = Difference(*where, *key, a, b, at_floor=floor)
     first, second = pair
     if first is None or second is None or a is None or b is None:
         return replace(entry, reason="; ".join(_missing(pair))), []
@@ -122,11 +124,11 @@ def _entry(
         return replace(entry, reason=told), []
     counts = [len(first.samples), len(second.samples)]
     paired = _paired(first, second) if counts[0] == counts[1] else []
-    entry = replace(entry, difference=b - a, ratio=b / a if a else None, sequences=len(paired))
+    entry = replace(entry, difference=b - a, ratio=b / a if a and not floor else None, sequences=len(paired))
     tolerance = (first.error or 0.0) + (second.error or 0.0) + relative * max(abs(a), abs(b))
     if all(abs(each) <= tolerance for each in (b - a, *paired)):
         return replace(entry, outcome="equal"), []
-    if at_floor(first) and at_floor(second):
+    if floor == "both":
         return replace(entry, outcome="equal", reason=AT_FLOOR), []
     if not all(counts):
         told = (
@@ -136,6 +138,13 @@ def _entry(
     if len(paired) < LEAST:
         return replace(entry, outcome="untested", reason=few(counts)), []
     return replace(entry, outcome="noise"), paired
+
+
+def _floor(mine: Mapping[_Key, Row], yours: Mapping[_Key, Row], key: _Key) -> Floor | None:
+    """Which of two numbers is at its floor."""
+    scaled = (*key[:-1], _SCALED.get(key[-1], key[-1]))
+    first, second = at_floor(mine.get(scaled)), at_floor(yours.get(scaled))
+    return "both" if first and second else "reference" if first else "other" if second else None
 
 
 def _paired(first: Row, second: Row) -> list[float]:
@@ -149,7 +158,7 @@ def _missing(pair: Iterable[Row | None]) -> list[str]:
     told = []
     for name, row in zip(("the reference", "the other"), pair, strict=True):
         if row is None:
-            told.append(f"{name}: not measured")
+            told.append(f"{name}: {NOT_MEASURED}")
         elif number(row) is None:
             told.append(f"{name}: {row.status}" + (f", {row.reason}" if row.reason else ""))
     return told

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rankscope.comparison.alignment import align
 from rankscope.comparison.differences import ENVIRONMENT, differences, same_environment
 from rankscope.comparison.first import first_of_all, first_of_each, first_unequal
+from rankscope.comparison.missing import missing
 from rankscope.comparison.records import Pair
 from rankscope.comparison.words import pair_sentence, sentence
 from rankscope.errors import CannotMeasure
@@ -65,6 +66,7 @@ def _pair(reference: Subject, other: Subject, by: Alignment | None, runs: dict[s
         first_unequal=first_unequal(found),
         sentence="",
         tests=sum(entry.p is not None for entry in found),
+        missing=missing(found, (reference.letter, other.letter)),
     )
     return replace(pair, sentence=pair_sentence(reference, other, pair))
 
@@ -104,6 +106,8 @@ def _notes(subjects: Sequence[Subject], pairs: Sequence[Pair], runs: dict[str, l
         if unlike:
             text = f"A and {subject.letter} were measured under other conditions, so that rounding differs: "
             notes.append(Note("RS623", text + ", ".join(unlike)))
+    measured = (subject.report for subject in subjects if subject.forward_seconds is not None)
+    notes += dict.fromkeys(note for report in measured for note in report.notes if note.code == "RS626")
     told = [(pair, _depths(pair.matches)) for pair in pairs]
     notes += [Note("RS624", f"{pair.reference} and {pair.other}: {text}") for pair, text in told if text]
     for name, reports in runs.items():

@@ -6,25 +6,28 @@ import re
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rankscope.capture.session import call, undisturbed
-from rankscope.comparison.subjects import letter, other_inputs
-from rankscope.errors import RankscopeError
+from rankscope.comparison.subjects import letter, naming, other_inputs
+from rankscope.comparison.unlike import kinds, kinds_of_specs, unlike
+from rankscope.errors import CaptureError, InputError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.arguments import Parameters, parameters
 from rankscope.inputs.options import given_source
 from rankscope.pipeline import ALONE, MeasureOptions, check_options, measure
 from rankscope.placing import placed, to_model
+from rankscope.records import Note
 from rankscope.sources import LoadOptions, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rankscope.comparison.records import Subject
     from rankscope.comparison.subjects import Announce
+    from rankscope.errors import RankscopeError
     from rankscope.records import Batch, Inputs, Report, Source
 
     Progress = Any
@@ -59,45 +62,75 @@ class Probing:
         self._progress, self._announce = progress, announce
         self._inputs: Inputs | None = None
         self._sha256, self._parameters = "", Parameters((), (), (), False, False)
+        self._told = inputs is not None or given_source(gathering) is not None
+        self._origin: str | None = None  # whose inputs all see, where the user named none
+        self._kinds: list[Any] = []
 
     def __call__(
-        self, models: Sequence[tuple[int, Any]], saved: Report | None
+        self, models: Sequence[tuple[int, Any]], saved: Subject | None
     ) -> Iterator[tuple[int, Report, float | None]]:
         """Measure models; each is let go before the next is opened."""
         with ALONE:
             for number, model in models:
-                try:
-                    found = self._one(model, saved)
-                except RankscopeError as error:
-                    spec = model if isinstance(model, str | Path) else type(model).__name__
-                    error.details = (*error.details, ("model", f"{letter(number)}, {spec}"))
-                    raise
+                with naming(number, model):
+                    found = self._one(number, model, saved)
                 yield number, *found
 
-    def _one(self, model: Any, saved: Report | None) -> tuple[Report, float | None]:
+    def _one(self, number: int, model: Any, saved: Subject | None) -> tuple[Report, float | None]:
         """The report of one model, and the seconds of a forward pass."""
         self._stage("opening the model")
         source = open_model(model, self._load)
-        if self._inputs is None:
-            self._stage("gathering inputs")
-            self._inputs = self._gather(source, saved)
-            self._parameters = parameters(source.model)
-            inputs = self._inputs
-            self._tell(*source.notes, *inputs.notes)
-        else:
-            self._tell(*source.notes)
-            inputs = self._same(source)
-        report = measure(source, inputs, self._measuring, progress=self._progress)
+        self._tell(*source.notes)
+        try:
+            inputs = self._inputs_of(source, saved)
+            report = measure(source, inputs, self._measuring, progress=self._progress)
+        except (InputError, CaptureError) as error:
+            if self._origin is not None:
+                self._blame(error, source)
+            raise
+        if self._origin is None and not self._told:
+            self._origin = f"{letter(number)}, {source.spec}"
         # Names of arguments enter a fingerprint; these are the same batches under the names of another forward.
         report = replace(report, inputs={**report.inputs, "sha256": self._sha256})
         self._stage("timing the forward pass")
         return report, forward_seconds(source, next(iter(inputs.batches)), self._measuring)
 
+    def _inputs_of(self, source: Source, saved: Subject | None) -> Inputs:
+        """The batches for one model; the first gathers them."""
+        if self._inputs is not None:
+            return self._same(source)
+        self._stage("gathering inputs")
+        if saved is not None and not self._told:
+            self._origin = f"{saved.letter}, {saved.name}"
+            self._kinds = kinds_of_specs(_drawn(saved.report)[0])
+        inputs = self._gather(source, None if saved is None else saved.report)
+        if self._origin is not None:
+            note = Note("RS626", f"the inputs are those of {self._origin}: {inputs.source}{self._idle(saved)}")
+            inputs = replace(inputs, notes=(*inputs.notes, note))
+        self._inputs, self._parameters = inputs, parameters(source.model)
+        self._kinds = kinds(next(iter(inputs.batches)))
+        self._tell(*inputs.notes)
+        return inputs
+
+    def _idle(self, saved: Subject | None) -> str:
+        """That a seed was given which the inputs do not have."""
+        seed = self._gathering.seed
+        drawn = saved and saved.report.inputs.get("seed")
+        return "" if seed in {0, drawn} else f"; seed {seed} is that of random weights alone"
+
+    def _blame(self, error: RankscopeError, source: Source) -> None:
+        """Say whose inputs a model failed on, and where it takes others altogether, that nothing helps."""
+        error.details = (*error.details, ("inputs from", str(self._origin)))
+        if told := unlike(source, self._kinds):
+            error.details = (("error", error.headline), *error.details, ("they are", told))
+            error.headline = f"{source.spec} and {self._origin} take different inputs; nothing makes them comparable"
+            error.remedies = ()
+
     def _gather(self, source: Source, saved: Report | None) -> Inputs:
         """The batches for all models, kept: a source that draws anew on each pass would give others to each."""
         if self._given is not None:
             found = [from_python(source, self._given, self._gathering)]
-        elif saved is None or given_source(self._gathering) is not None:
+        elif saved is None or self._told:
             found = [gather(source, self._gathering)]
         else:
             found = [gather(source, options) for options in _recipes(saved, self._gathering)]
@@ -109,6 +142,9 @@ class Probing:
         if saved.inputs.get("sha256") not in marks:
             seen = {"source": kept[0].source, "sha256": marks[0]}
             error = other_inputs(f"the report of {saved.model.get('spec')}", saved.inputs, source.spec, seen)
+            if not self._told and not _drawn(saved)[0]:
+                told = f"they came from {saved.inputs.get('source')}: what was given then must be given again"
+                error.details = (*error.details, ("not drawn again", told))
             raise error
         self._sha256 = str(saved.inputs["sha256"])
         return kept[marks.index(self._sha256)]
@@ -132,11 +168,14 @@ class Probing:
 
 def _recipes(saved: Report, options: InputOptions) -> list[InputOptions]:
     """How the inputs of a saved report may be had again: drawn by its specs, or as the model's own."""
+    specs, seed = _drawn(saved)
+    return [replace(options, random=specs, seed=seed), options] if specs else [options]
+
+
+def _drawn(saved: Report) -> tuple[tuple[str, ...], int]:
+    """The specs and the seed by which the inputs of a report were drawn; no specs where they were not."""
     drawn = _RECIPE.fullmatch(str(saved.inputs.get("source")))
-    if drawn is None:
-        return [options]
-    specs = tuple(re.split(r", (?=\w+=)", drawn["specs"]))
-    return [replace(options, random=specs, seed=int(drawn["seed"])), options]
+    return (tuple(re.split(r", (?=\w+=)", drawn["specs"])), int(drawn["seed"])) if drawn else ((), 0)
 
 
 def _fingerprint(batches: Any) -> str:

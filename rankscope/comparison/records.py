@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.depth import RESIDUAL
 from rankscope.plain import finite
+from rankscope.records import display_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pandas as pd
 
     from rankscope.records import Depth, Layer, Note, Report
 
@@ -25,6 +28,8 @@ SCHEMA = "rankscope.comparison/1"
 Outcome = Literal["equal", "noise", "differs", "untested", "undefined"]
 Alignment = Literal["name", "depth"]
 Basis = Literal["exact", "noise", "numbers"]
+Floor = Literal["reference", "other", "both"]
+_SHOWN = 3  # models in a repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Difference:
 
     `outcome`: ``equal`` the numbers agree within their numerical error; ``differs`` beyond noise; ``noise`` not beyond
     it; ``untested`` they differ, and `reason` says why noise cannot be told; ``undefined`` one of them is missing.
+    `at_floor` says which of the two is at or below its noise floor: there is no `ratio` then.
     """
 
     stack: str
@@ -93,6 +99,7 @@ class Difference:
     sequences: int = 0
     outcome: Outcome = "undefined"
     reason: str | None = None
+    at_floor: Floor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +123,36 @@ class First:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """From where on one of two models has no numbers.
+
+    `model` is its letter. The layer is the first of the reference at which it lacks a number that the other has, or
+    lacks all; `own_layer` is its own layer there. `measures` are those that it lacks at this layer, `every` whether it
+    has none at all there, `onwards` whether the same holds at every layer that follows; `numbers` counts what it lacks
+    at all layers, and `reason` is the most frequent one.
+    """
+
+    model: str
+    stack: str
+    layer_index: int
+    layer: str
+    own_layer: str
+    measures: tuple[str, ...]
+    every: bool
+    onwards: bool
+    numbers: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """The reference beside one other.
 
     `first` is the first layer that differs beyond noise in what the forward pass shows (gradients run backwards: one
     block changes those of every layer); `first_of` the first of each measure beyond the noise over sequences;
     `first_unequal` the first layer whose numbers are not equal, beyond noise or not. None: there is no such layer.
-    `tests` counts the differences that were tested, and so what `p` is corrected for.
+    `tests` counts the differences that were tested, and so what `p` is corrected for. `missing` says where one of the
+    two has no numbers: numbers that are all equal mean nothing there.
     """
 
     reference: str
@@ -136,9 +166,10 @@ class Pair:
     first_unequal: First | None
     sentence: str
     tests: int = 0
+    missing: tuple[Missing, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Models side by side on the same inputs; the first of `subjects` is the reference of every pair."""
 
@@ -186,9 +217,44 @@ class Comparison:
 
         save_all(self, [Path(path)], of=COMPARISONS)
 
+    def to_frame(self) -> pd.DataFrame:
+        """The long table: a line for each measure at each pair of layers, with the letters of the two models.
+
+        Returns:
+            A DataFrame with the fields of `Difference` as columns.
+        """
+        import pandas as pd
+
+        names = [f.name for f in dataclasses.fields(Difference)]
+        lines = [
+            [pair.reference, pair.other, *(getattr(entry, name) for name in names)]
+            for pair in self.pairs
+            for entry in pair.differences
+        ]
+        return pd.DataFrame(lines, columns=["reference_letter", "other_letter", *names])
+
+    def _repr_html_(self) -> str:
+        """The sentence, the models and the tables, for notebooks."""
+        from rankscope.renderers.notebook import render_comparison
+
+        return render_comparison(self)
+
     def __repr__(self) -> str:
-        names = " vs ".join(repr(subject.name) for subject in self.subjects)
-        return f"<Comparison {names}: {self.sentence}>"
+        names = " vs ".join(repr(subject.name) for subject in self.subjects[:_SHOWN])
+        more = f" and {len(self.subjects) - _SHOWN} more" if len(self.subjects) > _SHOWN else ""
+        return f"<Comparison {names}{more}: {', '.join(map(_in_short, self.pairs[:_SHOWN]))}>"
+
+
+def _in_short(pair: Pair) -> str:
+    """One pair in a few words."""
+    if pair.first is not None:
+        return f"{pair.other} differs at {display_name(pair.first.layer)}"
+    if pair.missing:
+        gap = pair.missing[-1]
+        return f"{gap.model} lacks numbers at {display_name(gap.layer)}"
+    same = all(entry.outcome == "equal" for entry in pair.differences)
+    alone = pair.unmatched_reference or pair.unmatched_other
+    return f"{pair.other} {'equal' if same else 'within noise'}{' where layers match' if alone else ''}"
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

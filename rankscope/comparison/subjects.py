@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import string
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from rankscope.comparison.records import Subject
-from rankscope.errors import InputError
+from rankscope.errors import InputError, RankscopeError
 from rankscope.records import Report
 from rankscope.saved import is_saved, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rankscope.records import Note
 
-    Probe = Callable[[Sequence[tuple[int, Any]], Report | None], Iterable[tuple[int, Report, float | None]]]
+    Probe = Callable[[Sequence[tuple[int, Any]], Subject | None], Iterable[tuple[int, Report, float | None]]]
     Announce = Callable[[Iterable[Note]], None]
 
 
@@ -37,12 +40,46 @@ def letter(number: int) -> str:
     return (letter(before - 1) if before else "") + string.ascii_uppercase[last]
 
 
+@contextlib.contextmanager
+def naming(number: int, model: object) -> Iterator[None]:
+    """Name the model in an error on it.
+
+    Args:
+        number: of the model, from 0 on.
+        model: what names it, or the module.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RankscopeError: what was raised inside.
+    """
+    try:
+        yield
+    except RankscopeError as error:
+        spec = model if isinstance(model, str | Path) else type(model).__name__
+        error.details = (*error.details, ("model", f"{letter(number)}, {spec}"))
+        raise
+
+
+def is_measured(model: object) -> bool:
+    """Whether a subject is a report, or names a saved one.
+
+    Args:
+        model: as `compare` takes it.
+
+    Returns:
+        False for what is a model.
+    """
+    return isinstance(model, Report) or (isinstance(model, str | Path) and is_saved(model))
+
+
 def gathered(given: Sequence[Any], probe: Probe) -> tuple[Subject, ...]:
     """Read the saved reports, measure the models, and make sure that all are of the same inputs.
 
     Args:
         given: reports, paths of saved reports, and whatever names a model.
-        probe: measures models, given with their numbers, on the inputs of a report, where there is one; yields for
+        probe: measures models, given with their numbers, on the inputs of a report, if there is one; yields for
             each its number, its report and the seconds of a forward pass.
 
     Returns:
@@ -59,12 +96,44 @@ def gathered(given: Sequence[Any], probe: Probe) -> tuple[Subject, ...]:
             models.append((i, each))
     check_inputs(list(found.values()))
     if models:
-        saved = next(iter(found.values())).report if found else None
+        saved = next(iter(found.values())) if found else None
         for i, report, seconds in probe(models, saved):
             found[i] = Subject(letter(i), str(report.model.get("spec", "model")), report, seconds)
-    subjects = tuple(found[i] for i in sorted(found))
+    names = told_apart([found[i].name for i in sorted(found)], given)
+    subjects = tuple(replace(found[i], name=name) for i, name in zip(sorted(found), names, strict=True))
     check_inputs(subjects)
     return subjects
+
+
+def told_apart(names: Sequence[str], given: Sequence[object]) -> list[str]:
+    """Names that are equal with as much of the path before them as tells the files apart; never an absolute path.
+
+    Args:
+        names: of the subjects.
+        given: what the user named them by.
+
+    Returns:
+        As many names. Those of the same file stay equal, and so do those of what is no path.
+
+    Example:
+        >>> told_apart(["r.json"] * 3, ["/x/a/1/r.json", "/x/b/1/r.json", "c/r.json"])
+        ['a/…/r.json', 'b/…/r.json', 'c/r.json']
+    """
+    parts = [PurePath(each).parts if isinstance(each, str | Path) else () for each in given]
+    parts = [tuple(part for part in each if part not in {"", ".", PurePath(each[0]).anchor}) for each in parts]
+    found = []
+    for name, own in zip(names, parts, strict=True):
+        others = [each for other, each in zip(names, parts, strict=True) if other == name and each != own]
+        size = max((_alike(own, each) for each in others), default=0)
+        before = own[:-1][max(len(own) - size - 1, 0) :] if size else ()
+        found.append("/".join([before[0], "…", name] if len(before) > 1 else [*before, name]))
+    return found
+
+
+def _alike(own: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts at the end of two paths are equal."""
+    both = zip(reversed(own), reversed(other), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both))
 
 
 def check_inputs(subjects: Sequence[Subject]) -> None:

@@ -1,11 +1,13 @@
 """Configured inputs: what the configuration of a model says of the arguments of its forward.
 
 The names are those that transformers gives to settings and arguments, and that others follow: `main_input_name` says
-which argument counts; `image_size`, `num_frames`, `num_mel_bins`, `context_length` and their like say its shape.
+which argument counts; `image_size`, `num_frames`, `num_mel_bins`, `context_length` and their like say its shape. Models
+of timm say the shape of an image as `input_size` of their `pretrained_cfg`.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +27,12 @@ SIDES = (64, 32, 28, 224, 96, 48, 128, 256, 299, 384, 512)  # of an image; 64 le
 SECOND = 16_000  # samples of speech
 GRIDS = ("pixel_values", "pixel_values_videos", "input_values", "input_features")
 SPECIAL = 4  # ids at the start of a vocabulary that may stand for something else than text
+LARGEST = 2**24  # numbers of an image; what a file says of its size may be anything
 BYTES = 256  # ids that are drawn where a model names no vocabulary
 
 
 def configured(model: nn.Module, known: Parameters, sequences: int, lengths: Sequence[int]) -> Iterator[Trial]:
-    """What the configuration of a transformers model, or of one like it, says of its inputs.
+    """What the configuration of a model of transformers or timm, or of one like it, says of its inputs.
 
     Args:
         model: any module.
@@ -42,6 +45,7 @@ def configured(model: nn.Module, known: Parameters, sequences: int, lengths: Seq
     """
     config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
     if main not in known.names:
+        yield from _trained_on(model, known, sequences)
         return
     decoder = ["decoder_input_ids"] if setting(config, "is_encoder_decoder") else []
     grids = {name: list(_grids(name, config, lengths)) for name in GRIDS if name in known.names}
@@ -124,6 +128,16 @@ def setting(config: Any, *names: str) -> Any:
     parts = [value for value in getattr(config, "__dict__", {}).values() if hasattr(value, "__dict__")]
     found = (getattr(part, name, None) for name in names for part in (config, *parts))
     return next((value for value in found if value is not None), None)
+
+
+def _trained_on(model: nn.Module, known: Parameters, sequences: int) -> Iterator[Trial]:
+    """Images of the size that the weights were trained with, as timm says it, for the first argument."""
+    config: Any = getattr(model, "pretrained_cfg", None)
+    size = config.get("input_size") if isinstance(config, dict) else getattr(config, "input_size", None)
+    if not isinstance(size, list | tuple) or not size or not all(isinstance(n, int) and n > 0 for n in size):
+        return
+    if known.names and math.prod(size) <= LARGEST:
+        yield (Spec(known.names[0], (sequences, *size)),), None
 
 
 def _grids(name: str, config: Any, lengths: Sequence[int]) -> Iterator[Shape]:

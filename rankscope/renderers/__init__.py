@@ -207,17 +207,27 @@ def renderer_for(path: Path, name: str | None = None, of: Registry[Renderer] = R
     raise UsageError("RS604", headline, details=[("known", known)], remedies=[("Name the format", "--format json")])
 
 
-def check(outputs: Iterable[Path], name: str | None = None, of: Registry[Renderer] = RENDERERS) -> None:
+def check(
+    outputs: Sequence[Path], name: str | None = None, of: Registry[Renderer] = RENDERERS, wide: bool = False
+) -> None:
     """Make sure that every output has a format and a place, before the long work.
 
     Args:
         outputs: the files that will be written.
         name: the format for files whose suffix says nothing.
         of: the formats of the subject.
+        wide: whether CSV with measures as columns was asked for.
+
+    Raises:
+        UsageError: wide CSV was asked for, and nothing is written as CSV.
     """
     for path in outputs:
         renderer_for(path, name, of).check()
         check_writable(path)
+    if wide and "csv" not in {name, *(renderer_for(path, name, of).name for path in outputs)}:
+        headline = "--wide gives a CSV a column a measure, and nothing here is written as CSV"
+        remedies = [("Write one", "-o report.csv --wide"), ("All columns of the table on the screen", "--verbose")]
+        raise UsageError("RS103", headline, remedies=remedies)
 
 
 def save(reports: Report | Sequence[Report], path: Path, wide: bool = False, name: str | None = None) -> None:

@@ -10,11 +10,15 @@ _HUGE = 1e300  # larger numbers are drawn at the end of the axis
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range of numbers laid along a line, by their logarithm where `log` is set; its ends are kept from overflow."""
+    """A range of numbers laid along a line, by their logarithm where `log` is set; its ends are kept from overflow.
+
+    `whole` is an axis of things that are counted, such as layers: there is nothing to write between two of them.
+    """
 
     low: float
     high: float
     log: bool = False
+    whole: bool = False
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
@@ -43,4 +47,5 @@ class Axis:
         raw = (self.high - self.low) / most or 1.0
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+        step = max(step, 1.0) if self.whole else step
         return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]

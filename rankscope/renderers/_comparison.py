@@ -164,7 +164,7 @@ def legend(comparison: Comparison, unicode: bool = True) -> list[tuple[str, str]
     told = "; ".join(sorted(reason for reason in reasons if reason))
     words = {
         "differs": (arrows, "more, less than A, beyond noise: under 1 % by chance, all tests of a pair counted"),
-        "noise": (signs["noise"], "differs from A within noise"),
+        "noise": (signs["noise"], "differs from A, but no more than the choice of sequences may do: within noise"),
         "equal": (signs["equal"], "equal within the numerical error"),
         "untested": (signs["untested"], f"not tested: {told}"),
     }
@@ -189,7 +189,7 @@ def _about(subject: Subject) -> str:
     parts = [f"of {spec}"] if spec and spec != subject.name else []
     parts += [f"{count:,} parameters"] if isinstance(count, int) else []
     parts.append(f"forward {seconds(subject)}")
-    parts.append(verdict(subject))
+    parts.append(verdict(subject, why=True))
     return plain(f"{subject.name}: {', '.join(parts)}")
 
 

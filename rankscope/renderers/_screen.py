@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 from typing import TYPE_CHECKING, Literal
 
 from rich.box import Box
@@ -24,7 +26,7 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What this package itself writes beyond ASCII; what a model's names hold is left to the encoding of the stream.
 _SPELT = str.maketrans(
     dict(zip("–−·—…×", ("-", "-", "-", "--", "...", "x"), strict=True))
-    | dict(zip("≤≥≠→∈∞", ("<=", ">=", "!=", "->", "in", "inf"), strict=True))
+    | dict(zip("≤≥≠≈→∈∞", ("<=", ">=", "!=", "~", "->", "in", "inf"), strict=True))
     | dict(zip("‖∂√§", ("|", "d", "sqrt", "par."), strict=True))
     | dict(zip("λμσγρΣΔ", ("lambda", "mu", "sigma", "gamma", "rho", "sum", "delta"), strict=True))
     | dict(zip("²³⁴⁻ᵀ", ("^2", "^3", "^4", "^-", "^T"), strict=True))
@@ -54,6 +56,55 @@ def plain(text: object) -> str:
     """
     words = str(text)
     return "".join(display_name(words[i : i + 200]) for i in range(0, len(words), 200))
+
+
+def raised(number: int, unicode: bool) -> str:
+    """The sign of a footnote.
+
+    Args:
+        number: from 1 on.
+        unicode: whether the reader's screen has raised digits.
+
+    Returns:
+        Raised digits, or digits in brackets.
+    """
+    return str(number).translate(_SUPERSCRIPT) if unicode else f"[{number}]"
+
+
+def folded(text: str, width: int) -> str:
+    """A name in lines that end behind a separator where they can, and are never wider than their column.
+
+    Args:
+        text: one printable line.
+        width: of the column.
+
+    Returns:
+        The lines.
+
+    Example:
+        >>> folded("blocks.0.input", 11).splitlines(), folded("effective_rank_unit", 10).splitlines()
+        (['blocks.0.', 'input'], ['effective_', 'rank_unit'])
+    """
+    lines = [""]
+    for part in re.findall(r"[^._:/ -]*[._:/ -]?", text):
+        if part and lines[-1] and Text(lines[-1] + part).cell_len > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def common_prefix(names: Sequence[str], most: int) -> str:
+    """What all names of layers begin with, up to a dot, where they are too long; the title says it once.
+
+    Args:
+        names: printable names.
+        most: signs that there is room for.
+
+    Returns:
+        The beginning with its dot, or nothing.
+    """
+    common = os.path.commonprefix(list(names)).rpartition(".")[0]  # noqa: RUF071 - characters are meant; then up to a dot
+    return f"{common}." if common and max(map(len, names)) > most else ""
 
 
 class Screen:
@@ -152,7 +203,7 @@ class Screen:
         Returns:
             Raised digits, or digits in brackets.
         """
-        return str(number).translate(_SUPERSCRIPT) if self.style.unicode else f"[{number}]"
+        return raised(number, self.style.unicode)
 
     def text(self) -> str:
         """All that was written.

@@ -28,17 +28,17 @@ _X0, _X1, _Y0, _Y1 = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM, _TOP
 class Line:
     """One curve: an x and a y a point, None where there is no number.
 
-    `titles` holds what a pointer that rests on a point is told, empty for a line without points; `band` the least and
-    largest y beside each point; `hollow` the points whose number is only a bound; `lost` what is told where y is None.
+    `band` holds the least and largest y beside each point, `hollow` the points whose number is only a bound, `lost`
+    those where a number was asked for and there is none.
     """
 
     name: str
     style: int
     x: tuple[float, ...]
     y: tuple[float | None, ...]
-    titles: tuple[str, ...] = ()
     band: tuple[tuple[float, float] | None, ...] = ()
     hollow: frozenset[int] = frozenset()
+    lost: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,11 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Curves over one axis; `label` says all of it in words, for whoever does not see it."""
+    """Curves over one axis; `label` says all of it in words, for whoever does not see it.
+
+    `told` holds what a pointer is told that rests above an x: the numbers of all curves there. `whole` is a chart with
+    markers and every number of its axes; else it is small and holds lines alone.
+    """
 
     label: str
     across: str
@@ -62,6 +66,7 @@ class Chart:
     y: Axis
     lines: tuple[Line, ...]
     guides: tuple[Guide, ...] = ()
+    told: tuple[tuple[float, str], ...] = ()
     whole: bool = True
 
 
@@ -86,8 +91,8 @@ def draw(chart: Chart) -> Markup:
     parts += rules
     parts += [_band(chart, line) for line in chart.lines if line.band]
     parts += [_curve(chart, line) for line in chart.lines]
-    parts += [_points(chart, line) for line in chart.lines if line.titles]
-    parts += labels
+    parts += [_points(chart, line) for line in chart.lines if chart.whole]
+    parts += [*labels, _told(chart)]
     return Markup("".join(parts) + "</svg>")  # noqa: S704 - every text in it went through escape
 
 
@@ -170,17 +175,19 @@ def _y(chart: Chart, value: float) -> float:
 
 def _axes(chart: Chart) -> str:
     """Rules and numbers of both axes."""
-    parts = []
+    rules, texts = [], []
     for tick in chart.y.ticks(5 if chart.whole else 3):
         y = _n(_y(chart, tick))
-        parts.append(f'<path d="M{_X0},{y}H{_X1}"/><text x="{_X0 - 6}" y="{y}" dy=".35em">{_tick(tick)}</text>')
+        rules.append(f"M{_X0},{y}H{_X1}")
+        texts.append(f'<text x={_X0 - 6} y={y} dy=".35em">{_tick(tick)}</text>')
     for tick in chart.x.ticks(8 if chart.whole else 4):
         x = _n(_x(chart, tick))
-        parts.append(f'<path d="M{x},{_Y0}v4"/><text class="mid" x="{x}" y="{_Y0 + 15}">{_tick(tick)}</text>')
-    parts.append(f'<text class="mid name" x="{(_X0 + _X1) / 2:g}" y="{_HEIGHT - 4}">{escape(chart.across)}</text>')
+        rules.append(f"M{x},{_Y0}v4")
+        texts.append(f"<text class=mid x={x} y={_Y0 + 15}>{_tick(tick)}</text>")
+    texts.append(f'<text class="mid name" x={(_X0 + _X1) / 2:g} y={_HEIGHT - 4}>{escape(chart.across)}</text>')
     if chart.up:
-        parts.append(f'<text class="name from" x="4" y="8">{escape(chart.up)}</text>')
-    return f'<g class="axes">{"".join(parts)}</g>'
+        texts.append(f'<text class="name from" x=4 y=8>{escape(chart.up)}</text>')
+    return f'<g class=axes><path d="{"".join(rules)}"/>{"".join(texts)}</g>'
 
 
 def _tick(value: float) -> str:
@@ -229,14 +236,15 @@ def _curve(chart: Chart, line: Line) -> str:
 
 
 def _steps(points: Sequence[tuple[int, int]]) -> str:
-    """A path by relative steps, level stretches in one."""
+    """A path by relative steps, level stretches in one; a minus sign parts two numbers as well as a comma does."""
     path = f"M{points[0][0]},{points[0][1]}"
     for level, group in groupby(pairwise(points), key=lambda pair: pair[0][1] == pair[1][1]):
         pairs = list(group)
         if level:
             path += f"h{pairs[-1][1][0] - pairs[0][0][0]}"
         else:
-            path += "".join(f"l{b[0] - a[0]},{b[1] - a[1]}" for a, b in pairs)
+            steps = (f"{b[0] - a[0]},{b[1] - a[1]}" for a, b in pairs)
+            path += "l" + " ".join(steps).replace(",-", "-").replace(" -", "-")
     return path if len(points) > 1 else f"{path}h0"
 
 
@@ -245,24 +253,35 @@ def _band(chart: Chart, line: Line) -> str:
     paths = []
     for run in _runs(line):
         sides = [(line.x[i], *spread) for i in run if (spread := line.band[i]) is not None]
-        low = [f"{_n(_x(chart, x))},{_n(_y(chart, least))}" for x, least, _ in sides]
-        high = [f"{_n(_x(chart, x))},{_n(_y(chart, most))}" for x, _, most in sides]
+        low = [(round(_x(chart, x)), round(_y(chart, least))) for x, least, _ in sides]
+        high = [(round(_x(chart, x)), round(_y(chart, most))) for x, _, most in sides]
         if len(sides) > 1:
-            paths.append("M" + "L".join(low + high[::-1]) + "z")
+            paths.append(_steps(low + high[::-1]) + "z")
     return f'<path class="band {_class(line.style)}" d="{"".join(paths)}"/>' if paths else ""
 
 
 def _points(chart: Chart, line: Line) -> str:
-    """A marker at every number, a cross at the foot where there is none; each with its title."""
+    """A marker at the numbers, a cross at the foot where one is lost."""
     marker = f"#m{line.style % MARKERS}"
-    apart = math.ceil(len(line.x) / _SEEN)  # those between would run together: they are seen under the pointer alone
+    apart = math.ceil(len(line.x) / _SEEN)  # those between would run together
     parts = []
-    for i, (x, y, title) in enumerate(zip(line.x, line.y, line.titles, strict=True)):
-        if not title:
-            continue
-        href = marker if y is not None else "#mx"
-        at = _n(_y(chart, y) if y is not None else _Y0 - 4)
-        hidden = (i - line.style) % apart and i not in (0, len(line.x) - 1)
-        look = " class=x" if y is None else " class=t" if hidden else " class=o" if i in line.hollow else ""
-        parts.append(f"<use href={href}{look} x={_n(_x(chart, x))} y={at}><title>{escape(title)}</title></use>")
-    return f'<g class="{_class(line.style)}">{"".join(parts)}</g>'
+    for i, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
+        if y is None:
+            parts.append(f"<use href=#mx class=x x={_n(_x(chart, x))} y={_Y0 - 4} />" if i in line.lost else "")
+        elif (i - line.style) % apart == 0 or i in (0, len(line.x) - 1):
+            look = " class=o" if i in line.hollow else ""
+            parts.append(f"<use href={marker}{look} x={_n(_x(chart, x))} y={_n(_y(chart, y))} />")
+    return f"<g class={_class(line.style)}>{''.join(parts)}</g>"
+
+
+def _told(chart: Chart) -> str:
+    """What is told at each x, over the stretch of the chart that is nearest to it."""
+    if not chart.told:
+        return ""
+    at = [_x(chart, x) for x, _ in chart.told]
+    edges = [_X0 - 4.0, *((a + b) / 2 for a, b in pairwise(at)), _X1 + 4.0]
+    parts = [
+        f"<rect x={_n(start)} width={_n(end - start)}><title>{escape(text)}</title></rect>"
+        for (start, end), (_, text) in zip(pairwise(edges), chart.told, strict=True)
+    ]
+    return f"<g class=told>{''.join(parts)}</g>"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rankscope.comparison import Comparison, Pair
 
-FRONT = ("reference_name", "other_name")
+FRONT = ("reference_letter", "other_letter", "reference_name", "other_name")
 COLUMNS = (*FRONT, *(field.name for field in dataclasses.fields(Difference)))
 
 
@@ -36,7 +36,8 @@ def write(comparison: Comparison, stream: TextIO, _: Style) -> None:
     out.writerow(COLUMNS)
     names = {subject.letter: subject.name for subject in comparison.subjects}
     for pair in comparison.pairs:
-        front = {"reference_name": names[pair.reference], "other_name": names[pair.other]}
+        letters = (pair.reference, pair.other)
+        front = dict(zip(FRONT, (*letters, *(names[letter] for letter in letters)), strict=True))
         out.writerows([cell((front | line).get(name)) for name in COLUMNS] for line in _lines(pair))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
@@ -9,12 +10,12 @@ from rich.text import Text
 
 from rankscope.records import display_name
 from rankscope.renderers import COMPARISONS, Style, renderer
-from rankscope.renderers._comparison import alone, facts, legend, sides, sign
+from rankscope.renderers._comparison import alone, facts, legend, sides
+from rankscope.renderers._comparison_cells import Marks, texts
 from rankscope.renderers._comparison_end import ends, headings, signed
 from rankscope.renderers._parts import inputs_line
-from rankscope.renderers._screen import Screen, plain
+from rankscope.renderers._screen import Screen, common_prefix, folded, plain
 from rankscope.table import Column as Named
-from rankscope.table import numbers
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -25,7 +26,22 @@ if TYPE_CHECKING:
 
 MOST_LINES = 32  # layers; of a deeper stack the ends and where the models part are shown, and some between
 _COLORS = {"↑": "green", "↓": "red"}
-_ROOM, _LEAST = 110, 72  # columns of a screen
+_NAME, _WHERE = 10, 16  # the least columns of a screen for a measure, and for where it differs from
+_SPARE = (3, 2, 4)  # what is left out first where there is no room: the interval, the difference, the ratio
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Columns of one measure that stand together: the heading, and for each column its letter and its cells."""
+
+    heading: tuple[str, ...]
+    columns: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def width(self) -> int:
+        """In signs, with the gap before each column; the heading stands over the first."""
+        own = [max(len(head), *map(len, cells)) for head, cells in self.columns]
+        return sum(own) + 2 * len(own) + max(0, max(map(len, self.heading)) - own[0])
 
 
 @renderer("table", ".txt", of=COMPARISONS)
@@ -37,41 +53,50 @@ def write(comparison: Comparison, stream: TextIO, style: Style) -> None:
         stream: where to.
         style: what the screen can show.
     """
-    screen = Screen(style)
+    screen, marks = Screen(style), Marks(style.unicode)
     screen.pairs([*facts(comparison), ("inputs", inputs_line(comparison.inputs))])
     for side in sides(comparison):
         screen.line()
-        _side(screen, comparison, side)
+        _side(screen, comparison, side, marks)
     for pair in comparison.pairs:
-        if found := ends(pair, style.unicode):
+        if found := ends(comparison, pair, marks):
             screen.line()
             _ends(screen, pair, found)
     screen.line()
-    screen.pairs(legend(comparison, style.unicode), label="dim")
+    screen.pairs([*legend(comparison, style.unicode), *marks.legend()], label="dim")
     screen.pairs(alone(comparison), label="dim")
     screen.line()
-    screen.line(plain(comparison.sentence), "bold")
+    for told in comparison.sentence.splitlines():
+        screen.line(plain(told), "bold")
     screen.line()
     notes = [note for note in comparison.notes if note.text not in style.announced]
     screen.pairs([("note", f"{plain(note.text)} [{plain(note.code)}]") for note in notes])
     stream.write(screen.text())
 
 
-def _side(screen: Screen, comparison: Comparison, side: Side) -> None:
-    """One stack: as many measures as there is room for, and a line each for those that there is not."""
+def _side(screen: Screen, comparison: Comparison, side: Side, marks: Marks) -> None:
+    """One stack: as many measures as there is room for, and a line that says how many more there are."""
     style = screen.style
     screen.line(Text(display_name(side.stack) or "model", style="bold"))
     lines = list(range(len(side.lines))) if style.every else _chosen(comparison, side)
-    texts = {column.label: _texts(comparison, column, lines, style.unicode) for column in side.columns}
-    groups = _groups(screen, side, texts, lines)
-    for i, group in enumerate(groups if style.every else groups[:1]):
+    names = [display_name(side.lines[i].name) for i in lines]
+    most = max(16, screen.width // 3)
+    if prefix := common_prefix(names, most):
+        screen.line(f"names of layers begin with {prefix}", "dim")
+    names = [name.removeprefix(prefix) for name in names]
+    width = max(5, min(max((Text(name).cell_len for name in names), default=5), most))
+    beside = [f"k {pair.other}" for pair in comparison.pairs] if side.shifted else []
+    room = screen.width - width - 2 - len(str(side.lines[-1].index)) - sum(max(len(each), 3) + 2 for each in beside)
+    names = [folded(name, width) for name in names]
+    groups, count = _groups(comparison, side, lines, marks, (room, style.every))
+    for i, group in enumerate(groups):
         if i:
             screen.line()
-        screen.console.print(_layers(screen, comparison, side, group, texts, lines))
-    more = [] if style.every else [column.label for group in groups[1:] for column in group]
-    if more or len(lines) < len(side.lines):
-        left = len(side.lines) - len(lines)
-        told = [f"{left} more layers"] * bool(left) + [f"{len(more)} more measures"] * bool(more)
+        screen.console.print(_layers(screen, side, group, lines, (names, beside)))
+    more, left = len(side.columns) - count, len(side.lines) - len(lines)
+    if more or left:
+        told = [f"{left} more layers"] * bool(left)
+        told += [f"{more} more {'measure' if more == 1 else 'measures'}"] * bool(more)
         screen.line(f"{' and '.join(told)}: -v or -o FILE.csv", "dim")
 
 
@@ -88,82 +113,65 @@ def _chosen(comparison: Comparison, side: Side) -> list[int]:
     return sorted(i for i in wanted if 0 <= i < count)
 
 
-def _texts(comparison: Comparison, column: Column, lines: list[int], unicode: bool) -> list[tuple[str, list[str]]]:
-    """The columns of one measure: the numbers of each model, and of two models the difference."""
-    values = [[of_one[i] for i in lines] for of_one in column.values]
-    flat = numbers([value for of_one in values for value in of_one])
-    found = []
-    for j, subject in enumerate(comparison.subjects):
-        shown = flat[j * len(lines) : (j + 1) * len(lines)]
-        signs = [sign(column.cells[i][j - 1], unicode) if j else "" for i in lines]
-        room = any(signs)
-        found.append((subject.letter, [text + (mark or " ") * room for text, mark in zip(shown, signs, strict=True)]))
-    if len(comparison.pairs) == 1:
-        pair = comparison.pairs[0]
-        entries = [column.cells[i][0] for i in lines]
-        told = ["" if e is None else signed(e.difference, 2) for e in entries]
-        found.append((f"{pair.other}{'−' if unicode else '-'}{pair.reference}", told))
-    return found
-
-
-def _width(screen: Screen, side: Side, lines: list[int]) -> int:
-    """The width of the column of names."""
-    longest = max((Text(display_name(side.lines[i].name)).cell_len for i in lines), default=5)
-    return max(5, min(longest, max(14, screen.width // 4)))
-
-
 def _groups(
-    screen: Screen, side: Side, texts: dict[str, list[tuple[str, list[str]]]], lines: list[int]
-) -> list[list[Column]]:
-    """Measures in groups that fit beside the names; those of one measure stay together."""
-    room = screen.width - 5 - _width(screen, side, lines) - (5 * len(side.lines[0].beside) if side.shifted else 0)
-    groups: list[list[Column]] = [[]]
-    used = 0
-    for column in side.columns:
-        need = sum(max(len(head), *map(len, cells)) + 2 for head, cells in texts[column.label])
-        need += max(0, _head(column) - max(map(len, texts[column.label][0][1])))
-        if used + need > room and groups[-1]:
-            groups.append([])
-            used = 0
-        groups[-1].append(column)
-        used += need
-    return groups
+    comparison: Comparison, side: Side, lines: list[int], marks: Marks, room: tuple[int, bool]
+) -> tuple[list[list[_Part]], int]:
+    """Measures in tables that fit beside the names, and how many they are: all, or those of the first table."""
+    width, every = room
+    groups: list[list[_Part]] = []
+    for count, column in enumerate(side.columns):
+        trial = Marks(marks.unicode, list(marks.reasons), marks.floor)
+        parts = _parts(comparison, column, lines, trial, width)
+        fits = len(parts) == 1 and groups and sum(part.width for part in groups[-1]) + parts[0].width <= width
+        if groups and not fits and not every:
+            return groups, count
+        marks.reasons, marks.floor = trial.reasons, trial.floor
+        if fits:
+            groups[-1] += parts
+        else:
+            groups += [[part] for part in parts]
+    return groups, len(side.columns)
 
 
-def _head(column: Column) -> int:
-    return max(map(len, _heading(column)))
-
-
-def _heading(column: Column) -> list[str]:
-    return Named(column.label, column.measure, ()).heading.splitlines()
+def _parts(comparison: Comparison, column: Column, lines: list[int], marks: Marks, room: int) -> list[_Part]:
+    """The columns of one measure: each model, and of two models the difference; in several parts where they must."""
+    heading = tuple(Named(column.label, column.measure, ()).heading.splitlines())
+    letters = [subject.letter for subject in comparison.subjects]
+    own = [(letter, tuple(cells)) for letter, cells in zip(letters, texts(column, lines, marks), strict=True)]
+    if len(letters) == 2:
+        entries = [column.cells[i][0] for i in lines]
+        told = tuple("" if e is None else signed(e.difference, 2) for e in entries)
+        whole = _Part(heading, (*own, (f"{letters[1]}{'−' if marks.unicode else '-'}{letters[0]}", told)))
+        if whole.width <= room:
+            return [whole]
+    parts = [_Part(heading, tuple(own[:2]))]
+    for each in own[2:]:
+        wider = _Part(heading, (*parts[-1].columns, each))
+        parts[-1:] = [wider] if wider.width <= room else [parts[-1], _Part(heading, (own[0], each))]
+    return parts
 
 
 def _layers(
-    screen: Screen,
-    comparison: Comparison,
-    side: Side,
-    columns: list[Column],
-    texts: dict[str, list[tuple[str, list[str]]]],
-    lines: list[int],
+    screen: Screen, side: Side, parts: list[_Part], lines: list[int], before: tuple[list[str], list[str]]
 ) -> Grid:
-    """A line for each chosen layer."""
-    height = max((len(_heading(column)) for column in columns), default=0)
+    """A line for each chosen layer; before the numbers its name, and the index of what stands beside it."""
+    names, beside = before
+    height = max((len(part.heading) for part in parts), default=0)
     above = "\n" * height
-    grid = screen.grid([(f"{above}k", "right"), (f"{above}layer", "fold")])
-    grid.columns[1].width = _width(screen, side, lines)
-    for pair in comparison.pairs if side.shifted else ():
-        grid.add_column(Text(f"{above}k {pair.other}"), justify="right", no_wrap=True)
-    for column in columns:
-        heading = "\n".join([*[""] * (height - len(_heading(column))), *_heading(column)])
-        for j, (head, _) in enumerate(texts[column.label]):
+    grid = screen.grid([(f"{above}k", "right"), (f"{above}layer", "left")])
+    for heading in beside:
+        grid.add_column(Text(f"{above}{heading}"), justify="right", no_wrap=True)
+    for part in parts:
+        heading = "\n".join([*[""] * (height - len(part.heading)), *part.heading])
+        for j, (head, _) in enumerate(part.columns):
             grid.add_column(Text(f"{above if j else heading + chr(10)}{head}"), justify="right", no_wrap=True)
     gaps = [b - a > 1 for a, b in pairwise(lines)] + [False]
     for at, (i, gap) in enumerate(zip(lines, gaps, strict=True)):
         line = side.lines[i]
-        cells = [Text(str(line.index)), Text(display_name(line.name))]
-        cells += [Text("" if k is None else str(k)) for k in (line.beside if side.shifted else ())]
-        for column in columns:
-            cells += [Text(found[at], style=_COLORS.get(found[at][-1:], "")) for _, found in texts[column.label]]
+        cells = [Text(str(line.index)), Text(names[at])]
+        cells += [Text("" if k is None else str(k)) for k in (line.beside if beside else ())]
+        for _, found in (column for part in parts for column in part.columns):
+            cells.append(Text(found[at], style=_COLORS.get(found[at][-1:], "")))
         grid.add_row(*cells)
         if gap:
             grid.add_row(Text(""), Text("⋮" if screen.style.unicode else ":", style="dim"))
@@ -171,13 +179,23 @@ def _layers(
 
 
 def _ends(screen: Screen, pair: Pair, found: list[End]) -> None:
-    """Each measure at the end of the two models, with what there is room for."""
-    left_out = [] if screen.width >= _ROOM else [3]  # the interval
-    left_out += [] if screen.width >= _LEAST else [2]  # the difference
+    """Each measure at the end of the two models, with what there is room for; no number is ever cut."""
     heads = headings(pair) if screen.style.unicode else tuple(head.replace("−", "-") for head in headings(pair))
-    kept = [i for i in range(len(heads)) if i not in left_out]
-    aligned = ["fold" if i == len(heads) - 1 else "right" for i in kept]
-    grid = screen.grid([("measure", "left"), *((heads[i], how) for i, how in zip(kept, aligned, strict=True))])
+    where = len(heads) - 1
+    widths = [max(len(heads[i]), *(len(end.texts[i]) for end in found)) + 2 for i in range(where)]
+    name = max(len(end.label) for end in found)
+    kept = list(range(where + 1))
+
+    def room() -> int:
+        return screen.width - sum(widths[i] for i in kept if i != where) - (_WHERE + 2) * (where in kept)
+
+    for spare in (*_SPARE, where):
+        if room() < (name if spare == _SPARE[0] else min(name, _NAME)):
+            kept.remove(spare)
+    grid = screen.grid([("measure", "left"), *((heads[i], "fold" if i == where else "right") for i in kept)])
+    width = min(name, room())
+    rest = max(_WHERE, room() - width + _WHERE)
     for end in found:
-        grid.add_row(Text(end.label), *(Text(end.texts[i]) for i in kept))
+        texts_of = [Text(folded(text, rest) if i == where else text) for i, text in enumerate(end.texts) if i in kept]
+        grid.add_row(Text(folded(end.label, width)), *texts_of)
     screen.console.print(grid)

@@ -1,4 +1,4 @@
-"""Notebook: what `Report._repr_html_` shows. Plain HTML without scripts; every text is escaped."""
+"""Notebook: what `_repr_html_` of a report or comparison shows. Plain HTML without scripts; every text is escaped."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rankscope.records import display_name
+from rankscope.renderers._comparison import alone, legend, sides
+from rankscope.renderers._comparison import facts as compared
+from rankscope.renderers._comparison_cells import Marks, texts
+from rankscope.renderers._comparison_end import ends, headings
 from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict
 from rankscope.renderers._screen import plain
 from rankscope.table import sparkline, tables
 
 if TYPE_CHECKING:
+    from rankscope.comparison import Comparison
     from rankscope.records import Report
     from rankscope.table import Table
 
@@ -36,6 +41,37 @@ def render_html(report: Report) -> str:
         parts += _stack(report, table)
     parts += [_paragraph("layers", coverage(report))]
     parts += [_paragraph(plain(note.code), plain(note.text)) for note in report.notes]
+    return "<div class='rankscope'>\n" + "\n".join(parts) + "\n</div>"
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The sentence, the models and the tables of a comparison as an HTML fragment.
+
+    Args:
+        comparison: any.
+
+    Returns:
+        One ``<div>``; names and reasons are escaped.
+    """
+    marks = Marks()
+    parts = [f"<p><b>{escape(plain(line))}</b></p>" for line in comparison.sentence.splitlines()]
+    parts += [_paragraph(letter, text) for letter, text in compared(comparison)]
+    for pair in comparison.pairs:
+        lines = [_row(["", "measure", *headings(pair)], "th")]
+        lines += [_row(["", end.label, *end.texts]) for end in ends(comparison, pair, marks)]
+        parts.append("<table>\n" + "\n".join(lines) + "\n</table>")
+    for side in sides(comparison):
+        parts.append(f"<h4>{escape(display_name(side.stack or 'model'))}</h4>")
+        letters = [subject.letter for subject in comparison.subjects]
+        heads = [f"{column.label} {letter}" for column in side.columns for letter in letters]
+        found = [of_one for column in side.columns for of_one in texts(column, range(len(side.lines)), marks)]
+        lines = [_row(["k", "layer", *heads], "th")]
+        for i, line in enumerate(side.lines):
+            lines.append(_row([str(line.index), display_name(line.name), *(of_one[i] for of_one in found)]))
+        parts.append("<table>\n" + "\n".join(lines) + "\n</table>")
+    told = [*legend(comparison), *marks.legend(), *alone(comparison)]
+    parts += [_paragraph(mark, text) for mark, text in told]
+    parts += [_paragraph(plain(note.code), plain(note.text)) for note in comparison.notes]
     return "<div class='rankscope'>\n" + "\n".join(parts) + "\n</div>"
 
 

@@ -5,7 +5,6 @@ Names of layers are untrusted: they are set as `Text`, never as markup, after `d
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, TextIO
 
 from rich.table import Table as Grid
@@ -26,7 +25,7 @@ from rankscope.renderers._parts import (
     verdict,
     what_helps,
 )
-from rankscope.renderers._screen import Screen, plain
+from rankscope.renderers._screen import Screen, common_prefix, folded, plain
 from rankscope.table import ends, sparkline, tables
 
 if TYPE_CHECKING:
@@ -123,9 +122,7 @@ def _most(width: int) -> int:
 
 def _prefix(table: Table, width: int) -> str:
     """What all names begin with, up to a dot, where they are too long for their column; the title says it once."""
-    names = [display_name(name) for name in table.names]
-    common = os.path.commonprefix(names).rpartition(".")[0]  # noqa: RUF071 - characters are meant; then up to a dot
-    return f"{common}." if common and max(map(len, names)) > _most(width) else ""
+    return common_prefix([display_name(name) for name in table.names], _most(width))
 
 
 def _names(table: Table, width: int) -> list[str]:
@@ -163,7 +160,7 @@ def _layers(screen: Screen, table: Table, columns: list[Column], texts: dict[str
         above = "\n" * (height - column.heading.count("\n"))  # rich sets a heading at the top
         grid.add_column(Text(above + column.heading), justify="right", no_wrap=True)
     for i, (k, name) in enumerate(zip(table.index, _names(table, screen.width), strict=True)):
-        line = [Text(str(k)), Text(name)]
+        line = [Text(str(k)), Text(folded(name, _name_width(table, screen.width)))]
         for column in columns:
             text, mark = texts[column.label][i]
             line.append(Text(text + (screen.mark(mark) if mark else ""), style=_alarm(column, i)))
@@ -187,19 +184,21 @@ def _curves(table: Table, columns: list[Column], width: int, style: Style) -> Gr
     found = [ends(column) for column in columns]
     texts = [(end.first, end.last, end.reference, f"{end.low} {dots} {end.high}" if end.low else "") for end in found]
     widths = [max(len(head), *(len(text[i]) for text in texts)) + 2 for i, head in enumerate(heads)]
-    room = width - max(len(column.label) for column in columns) - 4 - sum(widths[:2])
+    most = max(len(column.label) for column in columns)
+    room = width - most - 4 - sum(widths[:2])
     extra = [i for i in (2, 3) if any(text[i] for text in texts)]
     while extra and room - sum(widths[i] for i in extra) < max(len(span), min(len(table.index), _CURVE)):
         extra.pop()
     curve = max(len(span), room - sum(widths[i] for i in extra))
+    label = max(5, most - max(0, curve - room))  # on a narrow screen names are folded, numbers never cut
     grid = Grid(box=None, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    grid.add_column(Text("over depth"), overflow="fold")
+    grid.add_column(Text("over depth"), overflow="fold", width=label)
     grid.add_column(Text(span), no_wrap=True)
     for i in (0, 1, *extra):
         grid.add_column(Text(heads[i]), no_wrap=True, justify="right")
     for column, text in zip(columns, texts, strict=True):
         line = sparkline(column.values, not style.unicode, curve)
-        grid.add_row(*(Text(part) for part in (column.label, line, *(text[i] for i in (0, 1, *extra)))))
+        grid.add_row(*(Text(part) for part in (folded(column.label, label), line, *(text[i] for i in (0, 1, *extra)))))
     return grid
 
 

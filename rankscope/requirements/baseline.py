@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from rankscope._version import __version__
 from rankscope.declarations import declaration
-from rankscope.errors import CannotMeasure, UsageError
+from rankscope.errors import CannotMeasure
 from rankscope.files import write_whole
 from rankscope.requirements.names import label
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SCHEMA = "rankscope.baseline/1"
 NAME = "rankscope-baseline.json"
 DIGITS = 6
-_RECORD = "rankscope check report.json --update-baseline"
+_RECORD = "rankscope check REPORT --update-baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,19 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What was recorded of a report, and what must be the same for a comparison to mean anything."""
+    """What was recorded of a report, and what must be the same for a comparison to mean anything.
+
+    `inputs` is their fingerprint and `source` says which they were, where that is known; `record` is the command that
+    records it anew.
+    """
 
     model: str | None
     inputs: str | None
     dtype: str | None
     versions: Mapping[str, int]
     layers: tuple[Recorded, ...]
+    source: str | None = None
+    record: str = field(default=_RECORD, compare=False, repr=False)
 
     @classmethod
     def of(cls, report: Report) -> Baseline:
@@ -70,7 +76,7 @@ class Baseline:
                 found[at] = replace(entry, values={**entry.values, label(row): rounded(row.value)})
                 versions[row.measure] = row.version
         spec, inputs, dtype = report.model.get("spec"), report.inputs.get("sha256"), report.environment.get("dtype")
-        return cls(spec, inputs, dtype, versions, tuple(found.values()))
+        return cls(spec, inputs, dtype, versions, tuple(found.values()), report.inputs.get("source"))
 
     def to_json(self) -> str:
         """The baseline as it is checked in.
@@ -82,7 +88,7 @@ class Baseline:
             "schema": SCHEMA,
             "rankscope": __version__,
             "model": self.model,
-            "inputs": {"sha256": self.inputs},
+            "inputs": {"sha256": self.inputs, "source": self.source},
             "environment": {"dtype": self.dtype},
             "versions": dict(self.versions),
             "layers": [
@@ -117,14 +123,31 @@ class Baseline:
         ]
         both = sorted(set(measures) & versions.keys() & self.versions.keys())
         pairs += [(f"version of {name}", self.versions[name], versions[name]) for name in both]
-        for field, recorded, found in pairs:
+        for name, recorded, found in pairs:
             if recorded != found or found is None:
                 raise CannotMeasure(
                     "RS641",
-                    f"the report cannot be held against the baseline: {field} differs",
-                    details=[("baseline", f"{recorded or 'none'}"), ("report", f"{found or 'none'}")],
-                    remedies=[("Measure as the baseline was", "same inputs, --dtype"), ("Record it anew", _RECORD)],
+                    f"the report cannot be held against the baseline: {name} differs",
+                    details=self._sides(name, recorded, found, report),
+                    remedies=[self._same(name), ("Record it anew", self.record)],
                 )
+
+    def _sides(self, name: str, recorded: object, found: object, report: Report) -> list[tuple[str, str]]:
+        """What each of the two was, where they differ; of inputs also which."""
+        sides = [f"{recorded or 'none'}", f"{found or 'none'}"]
+        if name == "inputs.sha256":
+            sources = (self.source or "recorded by an older rankscope"), report.inputs.get("source") or "unknown"
+            sides = [f"{source} ({mark[:12]})" for source, mark in zip(sources, sides, strict=True)]
+        return list(zip(("baseline", "report"), sides, strict=True))
+
+    def _same(self, name: str) -> tuple[str, str]:
+        """How to measure as the baseline was."""
+        if name == "environment.dtype" and self.dtype:
+            return ("Measure as the baseline was", f"rankscope probe MODEL --dtype {self.dtype} -o NEW.json")
+        if name == "inputs.sha256":
+            told = f"on the same inputs, {self.source}" if self.source else "with the same --input, --text or --random"
+            return ("Measure as the baseline was", told)
+        return ("Measure as the baseline was", "with the version of rankscope that recorded it")
 
     def improved(self, report: Report) -> Baseline:
         """The baseline with those numbers of a report that are better; it only ever gets tighter.
@@ -183,48 +206,3 @@ def healthy_end(measure: str) -> str | None:
     known = declaration("measures", "measure", measure)
     end: str | None = known.keywords.get("healthy") if known else None
     return end
-
-
-def read_baseline(path: Path) -> Baseline:
-    """Read a baseline.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The baseline.
-
-    Raises:
-        UsageError: it cannot be read, is none, or is one of another schema.
-    """
-    try:
-        return _built(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        headline = f"{path} was not read: there is no such baseline"
-        raise UsageError("RS640", headline, remedies=[("Record one", f"{_RECORD} --baseline {path}")]) from error
-    except OSError as error:
-        raise UsageError("RS640", f"{path} was not read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        headline = f"{path} is no baseline: {type(error).__name__}: {str(error)[:200]}"
-        remedies = [("Take the one of the last commit", f"git checkout {path}"), ("Record it anew", _RECORD)]
-        raise UsageError("RS640", headline, remedies=remedies) from error
-
-
-def _built(data: dict[str, Any]) -> Baseline:
-    """The record of plain data; anything that is not as it is written raises."""
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"schema {data['schema']!r}, expected {SCHEMA!r}")
-    layers = []
-    for entry in data["layers"]:
-        values = {name: _number(value) for name, value in entry["values"].items()}
-        if not isinstance(entry["stack"], str) or not isinstance(entry["name"], str):
-            raise TypeError("a layer without a name")
-        layers.append(Recorded(entry["stack"], int(entry["index"]), entry["name"], values))
-    inputs, dtype, versions = data["inputs"]["sha256"], data["environment"]["dtype"], dict(data["versions"])
-    return Baseline(data["model"], inputs, dtype, versions, tuple(layers))
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"a value that is no number: {value!r}")
-    return float(value)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rankscope.errors import UsageError
 from rankscope.records import Report
-from rankscope.requirements.baseline import Baseline, read_baseline
 from rankscope.requirements.grammar import Requirement, from_flags, parse
 from rankscope.requirements.judging import insist_on_rules, judge
 from rankscope.requirements.names import Name
+from rankscope.requirements.reading import read_baseline
 from rankscope.saved import is_saved, load
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from rankscope.requirements.baseline import Baseline
     from rankscope.requirements.findings import Findings
     from rankscope.requirements.grammar import Limits
 
@@ -55,7 +56,8 @@ def check(
         The findings; ``findings.passed`` says whether every rule was shown to hold.
 
     Raises:
-        UsageError: a rule cannot be read, there is none, or options of a model are given with a report.
+        UsageError: a rule cannot be read, there is none, options of a model are given with a report, or a baseline
+            that no rule counts from.
 
     Example:
         >>> from rankscope.records import Row
@@ -65,13 +67,18 @@ def check(
     """
     texts = [require] if isinstance(require, str | Requirement) else require
     rules = [rule if isinstance(rule, Requirement) else parse(rule) for rule in texts]
-    rules += from_flags(min, max, max_drop)
+    rules = list(dict.fromkeys([*rules, *from_flags(min, max, max_drop)]))  # a rule given twice is one
     insist_on_rules(rules)
-    held = read_baseline(Path(baseline)) if isinstance(baseline, str | Path) else baseline
+    if baseline is not None and not any(rule.operator == "max_drop" for rule in rules):
+        remedies = [("Count from it", 'max_drop={"effective_rank": "10%"}')]
+        raise UsageError("RS122", "no rule counts from the baseline: nothing would be compared", remedies=remedies)
     saved = isinstance(subject, str | Path) and is_saved(subject)
+    name = str(subject) if saved else None
+    held = read_baseline(Path(baseline), name) if isinstance(baseline, str | Path) else baseline
     if (saved or isinstance(subject, Report)) and (inputs is not None or options):
         given = ", ".join([*(["inputs"] if inputs is not None else []), *options])
-        raise UsageError("RS103", f"a report is measured already: {given} would do nothing")
+        remedies = [("Leave out", given), ("Or check the model", "rankscope.check(model, inputs, ...)")]
+        raise UsageError("RS103", f"a report is measured already: {given} would do nothing", remedies=remedies)
     if isinstance(subject, Report):
         return judge(subject, rules, held, strict)
     if saved:

@@ -174,6 +174,9 @@ def no_layer(rule: Requirement, cells: Mapping[str, tuple[Cell, ...]]) -> UsageE
     if places:
         span = f"{min(cell.layer_index for cell in places)} to {max(cell.layer_index for cell in places)}"
         details += [(f"layers with {rule.measure}", f"{span}, {names[0]} to {names[-1]}")]
+    if compared_with(Name.of(rule.measure).measure, [0]) is not None:
+        told = "all others are compared with it, so its own number is what it is by definition"
+        details += [("not the first layer with values", told)]
     return UsageError("RS119", f"'{rule}' matches no layer of the report", details=details)
 
 

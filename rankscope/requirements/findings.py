@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,8 @@ from rankscope.plain import finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pandas as pd
 
     from rankscope.records import Report
     from rankscope.requirements.grammar import Requirement, Severity
@@ -58,7 +60,7 @@ class Finding:
         return f"{name} head {self.head}" if self.head is not None else name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Findings:
     """All that came of a check: it passes where every rule is shown to hold at every layer it covers.
 
@@ -82,6 +84,13 @@ class Findings:
     rankscope: str = ""
     schema: str = SCHEMA
     report: Report | None = field(default=None, repr=False, compare=False)
+    _by_rule: Mapping[int, tuple[Finding, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[int, list[Finding]] = defaultdict(list)
+        for finding in self.findings:
+            found[id(finding.requirement)].append(finding)
+        object.__setattr__(self, "_by_rule", {key: tuple(entries) for key, entries in found.items()})
 
     @property
     def passed(self) -> bool:
@@ -113,7 +122,7 @@ class Findings:
         Returns:
             Its findings, in the order of the layers.
         """
-        return tuple(finding for finding in self.findings if finding.requirement is requirement)
+        return self._by_rule.get(id(requirement), ())
 
     def status(self, requirement: Requirement) -> Outcome:
         """The worst status among the findings of one rule: failed before undefined before ok.
@@ -135,6 +144,7 @@ class Findings:
         """
         counts = Counter(finding.status for finding in self.findings)
         known = ("spec", "class", "format", "sha256")
+        number = {id(rule): i for i, rule in enumerate(self.requirements)}
         found: dict[str, Any] = finite(
             {
                 "schema": self.schema,
@@ -146,8 +156,8 @@ class Findings:
                 "passed": self.passed,
                 "exit_code": self.exit_code,
                 "counts": {status: counts[status] for status in ("ok", "failed", "undefined")},
-                "requirements": [self._rule(requirement) for requirement in self.requirements],
-                "findings": [self._finding(finding) for finding in self.findings],
+                "requirements": self.rules(),
+                "findings": [{"requirement": number[id(each.requirement)], **_plain(each)} for each in self.findings],
             }
         )
         return found
@@ -170,23 +180,50 @@ class Findings:
 
         save_all(self, [Path(path)], of=FINDINGS)
 
-    def _rule(self, requirement: Requirement) -> dict[str, Any]:
-        return {
-            "rule": str(requirement),
-            "measure": requirement.measure,
-            "aggregate": requirement.aggregate,
-            "operator": requirement.operator,
-            "limit": requirement.limit,
-            "percent": requirement.percent,
-            "selector": str(requirement.selector),
-            "severity": requirement.severity,
-            "reason": requirement.reason,
-            "status": self.status(requirement),
-        }
+    def to_frame(self) -> pd.DataFrame:
+        """The long table: a line for each finding, with its rule and severity.
 
-    def _finding(self, finding: Finding) -> dict[str, Any]:
-        number = next(i for i, rule in enumerate(self.requirements) if rule is finding.requirement)
-        names = ("status", "stack", "layer_index", "layer", "head", "parameter", "value", "limit", "baseline", "reason")
-        first = None if finding.first is None else {"layer": finding.first[0], "value": finding.first[1]}
-        told = {name: getattr(finding, name) for name in names}
-        return {"requirement": number, **told, "values": list(finding.values), "first": first}
+        Returns:
+            A DataFrame; `value`, `limit` and `baseline` are numbers where they are numbers.
+        """
+        import pandas as pd
+
+        lines = [{"rule": str(f.requirement), "severity": f.severity, **_plain(f)} for f in self.findings]
+        names = ["rule", "severity", *_NAMES]
+        return pd.DataFrame([[line[name] for name in names] for line in lines], columns=names)
+
+    def __repr__(self) -> str:
+        counts = Counter(self.status(rule) for rule in self.requirements)
+        told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "failed", "undefined") if counts[status])
+        some = "1 rule" if len(self.requirements) == 1 else f"{len(self.requirements)} rules"
+        return f"<Findings {'passed' if self.passed else 'not passed'}: {some}; {told or 'nothing judged'}>"
+
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules as plain data, each with its status.
+
+        Returns:
+            Dicts of strings and numbers, in the order of the rules.
+        """
+        return [
+            {
+                "rule": str(rule),
+                "measure": rule.measure,
+                "aggregate": rule.aggregate,
+                "operator": rule.operator,
+                "limit": rule.limit,
+                "percent": rule.percent,
+                "selector": str(rule.selector),
+                "severity": rule.severity,
+                "reason": rule.reason,
+                "status": self.status(rule),
+            }
+            for rule in self.requirements
+        ]
+
+
+_NAMES = ("status", "stack", "layer_index", "layer", "head", "parameter", "value", "limit", "baseline", "reason")
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    first = None if finding.first is None else {"layer": finding.first[0], "value": finding.first[1]}
+    return {**{name: getattr(finding, name) for name in _NAMES}, "values": list(finding.values), "first": first}

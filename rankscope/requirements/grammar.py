@@ -29,10 +29,7 @@ _LEFT = re.compile(r"(?:(?P<aggregate>\w+)\s*\(\s*(?P<inner>[^()]*?)\s*\)|(?P<pl
 _NAME = re.compile(r"[A-Za-z_]\w*(?::\w+)*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _FLAGS = {"min": ">=", "max": "<=", "max_drop": "max_drop"}
-_EXAMPLES = (
-    ("By a flag", "--min mu_bar=0.05@last"),
-    ("As a rule, in quotes", "--require 'mu_bar >= 0.05 @ last'"),
-)
+_QUOTED = "As a rule, in quotes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +108,13 @@ def parse(text: str) -> Requirement:
     """
     found = _OPERATOR.search(text.partition("@")[0])
     if found is None:
-        error = _mangled(f"{text!r} is no rule: it holds no operator")
+        error = _mangled(text, f"{text!r} is no rule: it holds no operator")
         raise error
     left, right = text[: found.start()].strip(), text[found.end() :]
     aggregate, measure = _left(text, left)
     word, at, place = right.partition("@")
     if not word.strip():
-        error = _mangled(f"{text!r} is no rule: nothing stands after {found[0]}")
+        error = _mangled(text, f"{text!r} is no rule: nothing stands after {found[0]}")
         raise error
     selector = parse_selector(place) if at else EVERY
     operator = _operator(text, found[0], measure)
@@ -149,7 +146,7 @@ def from_flags(
     found: list[Requirement] = []
     for flag, given in (("min", min), ("max", max), ("max_drop", max_drop)):
         if isinstance(given, Mapping):
-            given = [f"{measure}={limit}" for measure, limit in given.items()]
+            given = [f"{measure}={_limit(flag, measure, limit)}" for measure, limit in given.items()]
         texts = [given] if isinstance(given, str) else given or ()
         found += [_flag(flag, text) for text in texts]
     return tuple(found)
@@ -164,9 +161,9 @@ def combine(configured: Iterable[Requirement], given: Iterable[Requirement]) -> 
             selector.
 
     Returns:
-        What is left of the configuration, then what was given.
+        What is left of the configuration, then what was given, without what was given twice.
     """
-    given = tuple(given)
+    given = tuple(dict.fromkeys(given))
     replaced = {rule.key for rule in given}
     return (*(rule for rule in configured if rule.key not in replaced), *given)
 
@@ -177,7 +174,7 @@ def _flag(flag: str, text: str) -> Requirement:
     name, equals, right = text.partition("=")
     word, at, place = right.partition("@")
     if not equals or not word.strip() or _OPERATOR.search(name):
-        error = _mangled(f"{option} is no rule: MEASURE=NUMBER is expected")
+        error = _mangled(option, f"{option} is no rule: MEASURE=NUMBER is expected")
         raise error
     aggregate, measure = _left(option, name.strip())
     if measure in WORDS:
@@ -185,7 +182,8 @@ def _flag(flag: str, text: str) -> Requirement:
         raise UsageError("RS115", f"{option} is no rule: a {measure} is no number", remedies=[remedy])
     limit, percent = _number(option, word)
     if flag == "max_drop" and limit < 0:
-        raise UsageError("RS115", f"{option} is no rule: a drop is not negative")
+        told = ("How far it may fall", f"--max-drop {name.strip()}={word.strip().lstrip('-')}")
+        raise UsageError("RS115", f"{option} is no rule: a drop is not negative", remedies=[told])
     selector = parse_selector(place) if at else EVERY
     operator: Operator = "max_drop" if flag == "max_drop" else ">=" if flag == "min" else "<="
     return Requirement(measure, operator, limit, percent, aggregate, selector)
@@ -197,7 +195,7 @@ def _left(text: str, left: str) -> tuple[Aggregate, str]:
     name = (found["inner"] or found["plain"] or "") if found else ""
     if found is None or not _NAME.fullmatch(name):
         headline = f"{text!r} is no rule: {left!r} is neither MEASURE nor AGG(MEASURE)"
-        raise UsageError("RS115", headline, remedies=_EXAMPLES)
+        raise UsageError("RS115", headline, remedies=_examples(text))
     word = found["aggregate"] or "each"
     for known in get_args(Aggregate):
         if word == known:
@@ -216,7 +214,7 @@ def _operator(text: str, found: str, measure: str) -> Operator:
     allowed = "== and !=" if words else ">=, >, <= and <"
     thing = f"the {measure} of a stack" if words else "a number"
     headline = f"{text!r} is no rule: {found} is not among the operators of {thing}, {allowed}"
-    raise UsageError("RS115", headline, remedies=_EXAMPLES)
+    raise UsageError("RS115", headline, remedies=_examples(text))
 
 
 def _number(text: str, word: str) -> tuple[float, bool]:
@@ -227,7 +225,7 @@ def _number(text: str, word: str) -> tuple[float, bool]:
     number = float(digits) if _NUMBER.fullmatch(digits) else math.nan
     if not math.isfinite(number):
         headline = f"{text!r} is no rule: {plain!r} is no finite number"
-        raise UsageError("RS115", headline, remedies=_EXAMPLES)
+        raise UsageError("RS115", headline, remedies=_examples(text))
     return number, percent
 
 
@@ -242,7 +240,26 @@ def _depth_rule(text: str, measure: str, operator: Operator, word: str, placed: 
     return Requirement(measure, operator, word)
 
 
-def _mangled(headline: str) -> UsageError:
+def _limit(flag: str, measure: str, limit: object) -> object:
+    """A limit of a table, which is one number or text."""
+    if isinstance(limit, int | float | str) and not isinstance(limit, bool):
+        return limit
+    headline = f"{flag} of {measure} is no number and no text such as '0.05@last'"
+    several = ("Several limits of one measure", f'{flag} = ["{measure}=0.05@last", "{measure}=0.01"]')
+    raise UsageError("RS115", headline, remedies=[several] if isinstance(limit, list | tuple) else ())
+
+
+def _mangled(text: str, headline: str) -> UsageError:
     """The error for what a shell leaves of a rule."""
     told = [("did the shell take your < or >?", "without quotes it writes a file and passes the rest")]
-    return UsageError("RS116", headline, details=told, remedies=_EXAMPLES)
+    return UsageError("RS116", headline, details=told, remedies=_examples(text))
+
+
+def _examples(text: str) -> list[tuple[str, str]]:
+    """Rules of the kind that a text was meant to be."""
+    for word, known in WORDS.items():
+        if re.match(rf"\W*(\w+\s*\()?\s*{word}\b", text):
+            return [(_QUOTED, f"--require '{word} != {known[-1]}'")]
+    flag = {"--max": "--max value_cosine=0.99@last", "--max-drop": "--max-drop effective_rank=10%"}
+    by_flag = ("By a flag", flag.get(text.partition(" ")[0], "--min mu_bar=0.05@last"))
+    return [by_flag] if text.startswith("--max-drop") else [by_flag, (_QUOTED, "--require 'mu_bar >= 0.05 @ last'")]

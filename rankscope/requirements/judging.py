@@ -12,6 +12,7 @@ from rankscope.requirements.coverage import aggregated, covered, no_layer, over_
 from rankscope.requirements.drops import drops
 from rankscope.requirements.findings import Finding, Findings
 from rankscope.requirements.grammar import WORDS
+from rankscope.requirements.sense import insist_on_sense
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,16 +77,18 @@ def judge(
 
 
 def insist_on_rules(requirements: Sequence[Requirement]) -> None:
-    """Refuse a check without a rule, which would pass whatever happens.
+    """Refuse a check without a rule, which would pass whatever happens, and rules that do so.
 
     Args:
         requirements: the rules.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or one that no number could break or keep.
     """
     if not requirements:
         raise UsageError("RS120", "nothing was checked: there is no rule", remedies=_FIRST_RULES)
+    for rule in requirements:
+        insist_on_sense(rule)
 
 
 def _limits(report: Report, rule: Requirement) -> Iterator[Finding]:

@@ -20,10 +20,9 @@ from rankscope.formats import Kind, format_of, refuse
 from rankscope.records import Note, Source
 from rankscope.registry import Registry
 from rankscope.sources._archive import verify
-from rankscope.sources._names import exists, no_such_file
-from rankscope.sources._trust import check_flags, is_trusting
+from rankscope.sources._trust import is_trusting
 from rankscope.sources._usable import usable
-from rankscope.zoo import ARCHITECTURES
+from rankscope.specs import check_flags, exists, unknown_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,7 +116,7 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
             f"{spec} was not opened: --weights and --init-only exclude each other",
             remedies=[("To measure the weights", "leave out --init-only")],
         )
-    check_flags(options)
+    check_flags(options.allow, options.trust_sha256)
     return usable(_unused(_open(os.fspath(spec), options, ()), options))
 
 
@@ -182,8 +181,7 @@ def _open(text: str, options: LoadOptions, via: tuple[str, ...]) -> Source:
             if via and any(via[0] in each.names() for each in FORMS.values()):
                 raise _hijacked(via[0], text)
             return _opened(form, text, options)
-    known = [name for form in FORMS.values() for name in form.names()]
-    raise no_such_file(text, [*options.aliases, *known, *(f"zoo:{name}" for name in ARCHITECTURES.names())])
+    raise unknown_model(text, options.aliases)
 
 
 def _hijacked(name: str, code: str) -> UsageError:

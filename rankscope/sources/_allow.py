@@ -9,15 +9,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import fnmatch
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from rankscope.errors import LoadError, UsageError
+from rankscope.errors import LoadError
 from rankscope.formats import SAVE_WEIGHTS
 from rankscope.records import display_name
 from rankscope.user_code import locate
@@ -25,52 +23,7 @@ from rankscope.user_code import locate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_EXAMPLES = [
-    ("Classes of a package", "--allow 'mypkg.*'"),
-    ("Classes saved from a script", "--allow '__main__.*=train.py'"),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A pattern of dotted names; `script` is the file that stands for ``__main__``."""
-
-    glob: str
-    script: str | None = None
-
-
-def patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
-    """Read the values of ``--allow``.
-
-    Args:
-        texts: such as ``mypkg.*`` or ``__main__.*=train.py``.
-
-    Returns:
-        One pattern each.
-
-    Raises:
-        UsageError: a pattern names no package, or ``__main__`` without its script.
-
-    Example:
-        >>> patterns(["mypkg.*", "__main__.Net=train.py"])[1]
-        Pattern(glob='__main__.Net', script='train.py')
-    """
-    found = []
-    for text in texts:
-        glob, equals, script = text.partition("=")
-        package, dot, rest = glob.partition(".")
-        why = None
-        if not package.isidentifier() or not dot or not re.fullmatch(r"[\w.*?\[\]!-]+", rest):
-            why = "it names no package before its first dot"
-        elif package == "__main__" and not script.endswith(".py"):
-            why = "__main__ is another program now, so its script is needed"
-        elif package != "__main__" and equals:
-            why = "only __main__ is given a script"
-        if why:
-            remedies = [("All classes of that package", f"--allow '{text}.*'")] if text.isidentifier() else _EXAMPLES
-            raise UsageError("RS361", f"--allow {display_name(text)!r} was not understood: {why}", remedies=remedies)
-        found.append(Pattern(glob, script or None))
-    return tuple(found)
+    from rankscope.specs import Pattern
 
 
 def covered(wanted: Iterable[str], chosen: Iterable[Pattern]) -> dict[str, Pattern]:
@@ -84,6 +37,7 @@ def covered(wanted: Iterable[str], chosen: Iterable[Pattern]) -> dict[str, Patte
         The names, each with the first pattern that covers it.
 
     Example:
+        >>> from rankscope.specs import patterns
         >>> list(covered(["a.Net", "b.Net"], patterns(["a.*"])))
         ['a.Net']
     """

@@ -10,9 +10,9 @@ from rankscope.errors import LoadError
 from rankscope.formats import sha256
 from rankscope.records import Batch, Note, Source
 from rankscope.sources._finish import refuse_meta
-from rankscope.sources._names import shown
 from rankscope.sources._weights import fill, listed
 from rankscope.sources.python_path import make
+from rankscope.specs import shown
 
 if TYPE_CHECKING:
     from torch import nn

@@ -18,8 +18,9 @@ from rankscope.errors import LoadError
 from rankscope.formats import SAVE_WEIGHTS, Kind
 from rankscope.records import display_name
 from rankscope.sources import _restricted
-from rankscope.sources._allow import covered, patterns
+from rankscope.sources._allow import covered
 from rankscope.sources._trust import command, is_trusting, trusted
+from rankscope.specs import patterns
 from rankscope.user_code import importable, locate, told
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from rankscope.sources import LoadOptions, refuse_scripted
 from rankscope.sources._arch import open_weights
 from rankscope.sources._contents import carried_hooks
 from rankscope.sources._finish import refuse_meta
-from rankscope.sources._names import shown
 from rankscope.sources._state import weights_or_module
+from rankscope.specs import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,6 +21,7 @@ from rankscope.sources._archive import check_size
 from rankscope.sources._opcodes import Scan, scan
 from rankscope.sources._stock import CALLS, stock
 from rankscope.sources._wanted import Wants, asks_for_code, listed
+from rankscope.specs import patterns
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -99,7 +100,7 @@ def _check(file: BufferedReader, name: str, kind: Kind, options: LoadOptions | N
     if len(pickled) > _PICKLE:
         raise LoadError("RS314", f"{name} was not loaded: its pickle without the tensors has {size(len(pickled))}")
     found = scan(pickled)
-    names = _allow.covered(wanted, _allow.patterns(options.allow if options else ()))
+    names = _allow.covered(wanted, patterns(options.allow if options else ()))
     if wanted - names.keys():
         wants = Wants(frozenset(wanted - names.keys()), found.root, len(names))
         error = asks_for_code(wants, file, name, kind, options)

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import TYPE_CHECKING
 
-from rankscope.errors import LoadError, UsageError
+from rankscope.errors import LoadError
 from rankscope.formats import refuse, sha256
 from rankscope.records import Note, display_name
-from rankscope.sources._allow import patterns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rankscope.formats import Kind
     from rankscope.sources import LoadOptions
-
-
-def check_flags(options: LoadOptions) -> None:
-    """Refuse flags of trust that cannot be meant, before anything is opened.
-
-    Args:
-        options: `allow` and `trust_sha256` are looked at.
-
-    Raises:
-        UsageError: a pattern names no package, or a checksum is none.
-    """
-    patterns(options.allow)
-    if options.trust_sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", options.trust_sha256):
-        raise UsageError(
-            "RS366",
-            f"--trust-sha256 {options.trust_sha256[:80]!r} is no SHA-256: 64 hexadecimal digits are expected",
-            remedies=[("The checksum of a file", "sha256sum FILE")],
-        )
 
 
 def is_trusting(options: LoadOptions) -> bool:

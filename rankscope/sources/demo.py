@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rankscope.registry import unknown_name
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources.safetensors import open_safetensors
+from rankscope.zoo import demos
 
 if TYPE_CHECKING:
     from rankscope.records import Source
@@ -22,19 +23,6 @@ def directory() -> Path:
         A directory inside the package.
     """
     return Path(str(resources.files("rankscope.zoo"))) / "demo"
-
-
-def names() -> list[str]:
-    """The names of the demo checkpoints.
-
-    Returns:
-        Sorted names.
-
-    Example:
-        >>> "baseline" in names()
-        True
-    """
-    return sorted(path.stem for path in directory().glob("*.safetensors"))
 
 
 def open_demo(spec: str, options: LoadOptions) -> Source:
@@ -51,12 +39,12 @@ def open_demo(spec: str, options: LoadOptions) -> Source:
         UsageError: there is no such demo.
     """
     name = spec.removeprefix("demo:")
-    if name not in names():
-        error = unknown_name("demo checkpoint", name, names())
+    if name not in demos():
+        error = unknown_name("demo checkpoint", name, demos())
         raise error
     own = dataclasses.replace(options, arch=None, strip_prefix=None)
     source = open_safetensors(str(directory() / f"{name}.safetensors"), own)
     return dataclasses.replace(source, spec=spec, format="demo", directory=directory())
 
 
-FORMS.add("demo", Form(open_demo, prefix="demo:", names=names))
+FORMS.add("demo", Form(open_demo, prefix="demo:", names=demos))

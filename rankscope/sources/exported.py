@@ -21,8 +21,8 @@ from rankscope.formats import AGAIN, Kind, sha256
 from rankscope.records import Batch, Note, Source, display_name
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._finish import refuse_meta
-from rankscope.sources._names import shown
 from rankscope.sources._trust import trusted
+from rankscope.specs import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

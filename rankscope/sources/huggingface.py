@@ -22,9 +22,9 @@ from rankscope.sources._against_file import Comparison, compare, remember
 from rankscope.sources._arch import random_weights
 from rankscope.sources._finish import refuse_meta, seeded
 from rankscope.sources._hf_files import check_config, sha256_of, weight_files
-from rankscope.sources._names import no_such_file, shown
 from rankscope.sources._state import read
 from rankscope.sources._weights import listed
+from rankscope.specs import no_such_file, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

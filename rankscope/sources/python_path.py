@@ -20,34 +20,13 @@ from rankscope.formats import sha256
 from rankscope.records import Batch, Note, Source
 from rankscope.sources import FORMS, Form, LoadOptions, refuse_scripted
 from rankscope.sources._finish import load_weights, refuse_meta, seeded
-from rankscope.sources._names import exists, no_such_file, shown
+from rankscope.specs import exists, is_target, no_such_file, shown
 from rankscope.user_code import locate, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FACTORY = ("Name a function or class that gives the module", "def make(): return Net(…)")
-
-
-def is_target(text: str) -> bool:
-    """Whether a text is ``package.module:factory`` or ``file.py:factory``.
-
-    Args:
-        text: what was typed.
-
-    Returns:
-        True where the part after the last colon is a dotted name, and the part before it one too or a ``.py`` file.
-
-    Example:
-        >>> [is_target(text) for text in ("net.py:Net", "pkg.mod:make", "C:/net.pt", "runs/net:Net")]
-        [True, True, False, False]
-    """
-    left, colon, right = text.rpartition(":")
-    return bool(colon) and _dotted(right) and (left.endswith(".py") or _dotted(left))
-
-
-def _dotted(text: str) -> bool:
-    return all(part.isidentifier() for part in text.split("."))
 
 
 def open_python(spec: str, options: LoadOptions) -> Source:

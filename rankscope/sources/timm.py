@@ -14,7 +14,7 @@ import torch
 
 from rankscope.errors import LoadError
 from rankscope.formats import Kind, format_of, refuse, sha256
-from rankscope.records import Batch, Note, Source, display_name
+from rankscope.records import Note, Source, display_name
 from rankscope.registry import unknown_name
 from rankscope.sources import FORMS, Form, LoadOptions
 from rankscope.sources._against_file import compare, remember
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _PREFIX = "timm:"
 # What timm itself looks for in a repository, in this order.
 _FILES = ("model.safetensors", "pytorch_model.bin")
-_IMAGES = 4
 
 
 def open_timm(spec: str, options: LoadOptions) -> Source:
@@ -43,7 +42,7 @@ def open_timm(spec: str, options: LoadOptions) -> Source:
         options: `weights`, `strip_prefix`, `init_only` and `seed` are used.
 
     Returns:
-        The model in evaluation mode, with random images of the size that it takes as its example.
+        The model in evaluation mode.
     """
     name = spec.removeprefix(_PREFIX)
     timm = _timm(spec)
@@ -57,8 +56,7 @@ def open_timm(spec: str, options: LoadOptions) -> Source:
         file = _cached(timm, spec, name)
         model, notes = _loaded(timm, spec, name, file)
         digest = sha256(file)
-    example, note = _example(model, options.seed)
-    return Source(refuse_meta(model, spec), spec, "timm", sha256=digest, example=example, notes=(*notes, *note))
+    return Source(refuse_meta(model, spec), spec, "timm", sha256=digest, notes=notes)
 
 
 def _timm(spec: str) -> ModuleType:
@@ -159,18 +157,6 @@ def _read(file: Path) -> tuple[State, tuple[Note, ...]]:
         error = refuse(file, file.name, kind)
         raise error
     return reader(file, file.name, LoadOptions())
-
-
-def _example(model: nn.Module, seed: int) -> tuple[Batch | None, tuple[Note, ...]]:
-    """Random images of the size that the model was trained with."""
-    config: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
-    size = config.get("input_size") if hasattr(config, "get") else getattr(config, "input_size", None)
-    if not size:
-        return None, ()
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(_IMAGES, *size, generator=generator)
-    shown = "x".join(str(n) for n in images.shape)
-    return Batch(args=(images,)), (Note("RS381", f"the example images are random: {shown}, seed {seed}"),)
 
 
 FORMS.add("timm", Form(open_timm, prefix=_PREFIX, weights=True))

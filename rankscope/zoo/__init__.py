@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from rankscope.errors import UsageError
 from rankscope.registry import Registry
-from rankscope.zoo._listing import ZooEntry, ZooOption, list_zoo
+from rankscope.zoo._listing import ZooEntry, ZooOption, check_spec, demos, list_zoo
 from rankscope.zoo._spec import check_kind, parse, split
 
 if TYPE_CHECKING:
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["ARCHITECTURES", "Architecture", "Option", "ZooEntry", "ZooOption", "architecture", "build", "list_zoo"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "Option",
+    "ZooEntry",
+    "ZooOption",
+    "architecture",
+    "build",
+    "check_spec",
+    "demos",
+    "list_zoo",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

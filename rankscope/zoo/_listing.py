@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.declarations import declarations
+from rankscope.registry import unknown_name
+from rankscope.zoo._spec import FLOATS, parse, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +61,44 @@ def list_zoo() -> tuple[ZooEntry, ...]:
     """
     found = [_architecture(name) for name in declarations("zoo", "architecture")]
     return (*found, *(_demo(path) for path in sorted(_DEMOS.glob("*.safetensors"))))
+
+
+def demos() -> list[str]:
+    """The names of the demo checkpoints.
+
+    Returns:
+        Sorted names.
+
+    Example:
+        >>> demos()
+        ['baseline', 'lambda-skip']
+    """
+    return sorted(path.stem for path in _DEMOS.glob("*.safetensors"))
+
+
+def check_spec(spec: str) -> None:
+    """Refuse a spec that names no architecture, or options that it has not; what `build` says of it, without torch.
+
+    Args:
+        spec: as `build` takes it.
+
+    Example:
+        >>> check_spec("transformer,depth=12")
+    """
+    name, items = split(spec)
+    known = declarations("zoo", "architecture")
+    if name not in known:
+        error = unknown_name("architecture", name, list(known))
+        raise error
+    parse(items, {key: _kind(parameter.kind) for key, parameter in known[name].parameters.items()} | {"seed": int})
+
+
+def _kind(annotation: str) -> Any:
+    """The type of an option, of its annotation as text."""
+    if annotation.startswith("Literal["):
+        choice: Any = Literal
+        return choice[ast.literal_eval(f"({annotation.removeprefix('Literal[').removesuffix(']')},)")]
+    return {"int": int, "float": float, "bool": bool, "tuple[float, ...]": FLOATS}[annotation]
 
 
 def _architecture(name: str) -> ZooEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from fakes import Calls, modules
 from reports import a_hostile_report, a_report, undefined_report
 
-from rankscope.cli import main
+from rankscope.cli import _slips, main
 from rankscope.requirements import Baseline, read_baseline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,6 +220,136 @@ def test_a_full_disk_leaves_the_baseline(monkeypatch: pytest.MonkeyPatch, capsys
     assert Path(BASE).read_bytes() == recorded
 
 
+def test_what_recording_anew_changes_is_told_and_drops_are_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    a_report(depth=3, decay=0.5).save("worse.json")
+    assert run("r.json", "--update-baseline", "--max-drop", "mu_bar=10%") == 0
+    out, err = capsys.readouterr()
+    assert "max-drop mu_bar=10%: not judged: the baseline was recorded anew" in err
+    assert f"{BASE} was written\n" in err
+    assert "holds" not in out
+    recorded = Path(BASE).read_bytes()
+    assert run("worse.json", "--update-baseline", "--max-drop", "mu_bar=10%", "--min", "mu_bar=0.99") == 1
+    assert "would be recorded anew" in capsys.readouterr().err
+    assert Path(BASE).read_bytes() == recorded
+    assert run("worse.json", "--update-baseline", "--max-drop", "mu_bar=10%", "--min", "mu_bar=0.01") == 0
+    out, err = capsys.readouterr()
+    assert re.search(rf"{BASE} was written: \d+ numbers fell, \d+ stayed; the largest change is \S+ at blocks\.2", err)
+    assert "mu_bar >= 0.01" in out
+    assert "max-drop" not in out
+    assert run("r.json", "--update-baseline=improved", "--max-drop", "mu_bar=10%") == 0
+    out, err = capsys.readouterr()
+    assert "numbers rose" in err
+    assert "max-drop mu_bar=10%" in out
+    assert (
+        run("r.json", "--update-baseline", "--max-drop", "mu_bar_unit=1", "--max-drop", "mu_1inf=1") == 1
+    )  # not there
+
+
+@pytest.mark.parametrize("text", ["", "{", '{\n "environment": {\n', "<<<<<<< HEAD\n{"])
+def test_a_damaged_baseline_is_recorded_anew_and_no_other_file(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Baseline.of(a_report(depth=3)).to_json()
+    damaged = {"{": whole[:50], "<<<<<<< HEAD\n{": f"<<<<<<< HEAD\n{whole}"}.get(text, text)
+    Path(BASE).write_text(damaged)
+    assert run("r.json", "--update-baseline") == 0
+    assert Path(BASE).read_text() == whole
+    newer = whole.replace("baseline/1", "baseline/2")
+    for name, other in (("r.json", None), ("net.py", "x = 1\n"), ("n.json", "[1]"), ("new.json", newer)):
+        if other is not None:
+            Path(name).write_text(other)
+        before = Path(name).read_text()
+        capsys.readouterr()
+        assert run("c.json", "--update-baseline", "--baseline", name) == 2
+        assert "RS640" in capsys.readouterr().err
+        assert Path(name).read_text() == before
+
+
+def test_a_file_of_another_kind_is_named_and_no_step_writes_over_it(capsys: pytest.CaptureFixture[str]) -> None:
+    from rankscope import check, compare
+
+    Baseline.of(a_report(depth=3)).save(Path(BASE))
+    check("r.json", min={"mu_bar": 0.01}).save("f.json")
+    compare("r.json", "r.json").save("cmp.json")
+    Path("new.json").write_text(Path("r.json").read_text().replace("report/1", "report/2"))
+    for name, told in (
+        (
+            BASE,
+            f"a baseline Count drops from it: rankscope check REPORT --max-drop effective_rank=10% --baseline {BASE}",
+        ),
+        ("f.json", "what a check found"),
+        ("cmp.json", "a comparison Compare the reports"),
+        ("new.json", "newer rankscope: python -m pip install --upgrade rankscope"),
+    ):
+        for words in (["check", name, "--min", "mu_bar=0"], ["report", name], ["compare", name, "r.json"]):
+            assert main(words) == 3
+            err = " ".join(re.sub(r"\[RS\d+\]", "", capsys.readouterr().err).split())
+            assert told in err
+            assert f"-o {name}" not in err
+    assert run("r.json", "--max-drop", "mu_bar=1%", "--baseline", "c.json") == 2
+    err = capsys.readouterr().err
+    assert "c.json is no baseline, but a report" in err
+    assert f"rankscope check c.json --baseline {BASE} --update-baseline" in err
+    assert "git checkout" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--require", "verdict", "!=", "collapsed"], "--require 'verdict != collapsed'"),
+        (["--require", "mu_bar", "0.1"], "--require 'mu_bar 0.1'"),
+        (["--min", "mu_bar", "0.1"], "--min mu_bar=0.1"),
+        (["--min", "mu_bar", "0.1", "--max-drop", "mu", "3%"], "--max-drop mu=3%"),
+        (["--update-baseline", "improved"], "--update-baseline=improved"),
+        (["c.json", "--min", "mu=1"], "rankscope compare r.json c.json"),
+        (["--min", "mu=1", "--seed", "3"], "Leave out: --seed"),
+        (["--min", "mu=1", "--config", "nope.toml"], "--no-config"),
+        (["--config", "x.toml", "--no-config"], "--config x.toml"),
+        (["--max-drop", "mu_bar=-5%"], "--max-drop mu_bar=5%"),
+        (["--max-drop", "mu_bar=x"], "--max-drop effective_rank=10%"),
+        (["--require", "verdict >= healthy"], "--require 'verdict != collapsed'"),
+        (["--max-drop", "effective_rank=150%"], "could never fail"),
+        (["--min", "mu_bar=200%"], "could never hold"),
+        (["--max", "mu_bar=100%"], "could never fail"),
+        (["--require", "value_cosine <= 0.9 @ 1"], "all others are compared with it"),
+        (["--min", "MU_BAR=0.1"], "did you mean mu_bar"),
+        (["--max-drop", "mu=1", "--baseline", "no.json"], "check r.json --baseline no.json --update-baseline"),
+    ],
+    ids=str,
+)
+def test_every_refusal_has_a_next_step(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("r.json", *arguments) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_inputs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    report = replace(a_report(depth=3), inputs={"source": "text: sample.txt", "sha256": "ab" * 32})
+    Baseline.of(report).save(Path(BASE))
+    replace(report, inputs={"source": "random: x=2x8, seed 0", "sha256": "cd" * 32}).save("other.json")
+    assert run("other.json", "--max-drop", "mu_bar=1") == 3
+    err = " ".join(capsys.readouterr().err.split())
+    assert "baseline text: sample.txt (abababababab)" in err
+    assert "report random: x=2x8, seed 0 (cdcdcdcdcdcd)" in err
+    assert "rankscope check other.json --update-baseline" in err
+    data = json.loads(Path(BASE).read_text())
+    data["inputs"].pop("source")  # as an older version wrote it
+    Path(BASE).write_text(json.dumps(data))
+    assert run("other.json", "--max-drop", "mu_bar=1") == 3
+    assert "recorded by an older rankscope" in capsys.readouterr().err
+
+
+def test_a_rule_given_twice_counts_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("c.json", "--min", "mu_bar=0.5", "--require", "mu_bar >= 0.5") == 1
+    assert "1 of 1 requirement failed" in capsys.readouterr().out
+
+
+def test_an_alias_may_name_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rankscope.toml").write_text("seed = 3\n[models]\nours = 'r.json'\nbest = 'ours'\nloop = 'loop'")
+    for name in ("ours", "best"):
+        assert run(name, "--min", "mu_bar=0.05@last") == 0
+        assert main(["compare", name, "c.json"]) == 0
+    assert run("loop", "--min", "mu_bar=0.05@last") != 0
+    assert "loop" in capsys.readouterr().err
+
+
 # GitHub
 
 
@@ -262,6 +393,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     found = Calls()
     for name, module in modules(found).items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(_slips, "check", lambda *_: None)
     return found
 
 
@@ -274,6 +406,42 @@ def test_a_model_is_measured_for_the_rules(calls: Calls, capsys: pytest.CaptureF
     assert calls.inputs == {"random": ("x=2x8x16",), "seed": 3}
     assert calls.measure == {"device": "cpu", "measures": ("mu_bar", "head:value_cosine")}
     assert "1 of 2 requirements failed" in capsys.readouterr().out  # the stand-in has no heads
+
+
+def test_keys_of_the_configuration_are_defaults_and_the_command_line_wins(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("conf").mkdir()
+    Path("conf/w.pt").touch()
+    Path("conf/rankscope.toml").write_text(
+        "random = 'x=2x8x16'\nseed = 3\nweights = 'w.pt'\nbatches = 2\nskip-layers = ['head']\ndevice = 'cpu'"
+    )
+    words = ["model.pt", "--min", "mu_bar=0.05@last", "--config", "conf/rankscope.toml"]
+    assert run(*words) == 0
+    assert calls.load["weights"] == Path("conf/w.pt")
+    assert calls.inputs == {"random": ("x=2x8x16",), "seed": 3, "batches": 2}
+    assert calls.measure == {"device": "cpu", "skip_layers": ("head",), "measures": ("mu_bar",)}
+    told = "note: from the configuration: weights, random, batches, seed, skip-layers, device (--no-config reads none)"
+    assert told in capsys.readouterr().err
+    Path("t.txt").touch()
+    assert run(*words, "--seed", "5", "--text", "t.txt") == 0
+    assert calls.inputs == {"text": Path("t.txt"), "seed": 5, "batches": 2}
+    assert run("r.json", *words[1:]) == 0  # a saved report takes no notice
+    for text, told in (
+        ("seed = 'x'", "seed: a whole number is expected, not 'x'"),
+        ("seed = -1", "seed: -1 is not in the range"),
+        ("init-only = 1", "init-only: true or false"),
+        ("random = [1]", "random: text or a list of texts"),
+        ("dtype = 3", "dtype: text is expected"),
+        ("dtype = 'int8'", "dtype: 'int8' is not one of"),
+        ("device = 'tpu'", "device: 'tpu' is none of"),
+    ):
+        Path("conf/rankscope.toml").write_text(text)
+        capsys.readouterr()
+        assert run(*words) == 2
+        err = " ".join(capsys.readouterr().err.split())
+        assert f"conf/rankscope.toml: {told}" in err
+        assert "[RS105]" in err
 
 
 def test_what_is_asked_for_is_measured_too(calls: Calls) -> None:

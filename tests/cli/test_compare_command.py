@@ -113,3 +113,73 @@ def test_saved_reports_need_no_torch(saved: list[str]) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60, env=where)
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--dtype", "float64"],
+        ["--seed", "3"],
+        ["--input", "nofile"],
+        ["--layers", "x*"],
+        ["--arch", "net.py:Net"],
+        ["--device", "cuda:7"],
+        ["--measures", "mu"],
+        ["--config", "nofile.toml"],
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    saved: list[str], capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert main(["compare", *saved, *flags]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"{flags[0]} would do nothing" in told
+    assert "RS103" in told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["compare", "a.json", "b.json", "-o", "a.json"],
+        ["compare", "a.json", "./b.json", "-o", "side.csv", "-o", "sub/../b.json"],
+        ["compare", "a.json", "link.json", "-o", "b.json"],
+        ["report", "a.json", "-o", "a.json"],
+        ["report", "b.json", "a.json", "-o", "a.json", "--format", "csv"],
+        ["check", "a.json", "--min", "mu_bar=0.01", "-o", "a.json"],
+        ["probe", TINY, "--input", "b.json", "-o", "b.json"],
+    ],
+)
+def test_no_output_overwrites_what_is_read(
+    saved: list[str], capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    Path("link.json").symlink_to("b.json")
+    Path("sub").mkdir()
+    before = [Path(name).read_bytes() for name in saved]
+    assert main(command) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "would be overwritten [RS609]" in told
+    assert "-o " in told
+    assert [Path(name).read_bytes() for name in saved] == before
+    assert not Path("side.csv").exists()
+
+
+def test_an_output_of_the_name_of_another_file_is_written(saved: list[str]) -> None:
+    Path("sub").mkdir()
+    assert main(["compare", *saved, "-o", "sub/a.json"]) == 0
+    assert main(["compare", *saved, "-o", "sub/a.json"]) == 0  # an earlier result may be written again
+
+
+def test_inputs_of_a_saved_report_go_before_those_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["probe", TINY, "-o", "a.json", "-q", "--random", "ids=2x8:int64:0..255", "--measures", "mu_bar"]
+    assert main(words) == 0
+    Path("rankscope.toml").write_text(
+        f"random = 'ids=2x16:int64:0..255'\nmeasures = ['mu_bar']\nmodels = {{ small = '{TINY}', before = 'a.json' }}"
+    )
+    capsys.readouterr()
+    assert main(["compare", "before", "vs", "small"]) == 0
+    err = capsys.readouterr().err
+    assert "from the configuration: measures (" in err
+    assert "ids=2x16" not in err

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import pkgutil
+import re
 import sys
 import warnings
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rankscope.cli
 from rankscope.cli import main
 from rankscope.cli._command import GROUPS, Command, Commands
 from rankscope.cli._terminal import Terminal, form
@@ -123,12 +126,25 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert err == ""
     assert "rankscope 0." in out
-    assert "Measure:\n  compare" in out
-    assert [group for group in GROUPS if f"\n{group.capitalize()}:" in out] == [
-        "measure",
-        "judge",
-        "look",
-    ]  # only what exists
+
+
+ORDER = {
+    "Measure": ["probe", "compare", "sweep"],
+    "Judge": ["check", "certify"],
+    "Look": ["report", "inspect", "explain", "zoo"],
+    "Models over time": ["watch", "connect", "study"],
+}
+
+
+def test_the_overview_has_the_commands_in_their_groups_and_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    sections = re.findall(r"^([A-Z][a-z ]+):\n((?:  .*\n)+)", capsys.readouterr().out, re.MULTILINE)
+    shown = {title: re.findall(r"^  (\w+)", lines, re.MULTILINE) for title, lines in sections if title != "Options"}
+    assert list(shown) == [title for title in ORDER if title in shown]
+    for title, names in shown.items():
+        assert names == [name for name in ORDER[title] if name in names]
+    folder = {module.name for module in pkgutil.iter_modules(rankscope.cli.__path__) if module.name[0] != "_"}
+    assert {name for names in shown.values() for name in names} == folder
 
 
 def test_every_module_of_the_folder_is_a_command_in_a_group() -> None:
@@ -141,6 +157,7 @@ def test_every_module_of_the_folder_is_a_command_in_a_group() -> None:
         assert isinstance(command, Command)
         assert command.name == name
         assert command.group in GROUPS
+        assert command.place > 0
     assert commands.get_command(context, "_options") is None
 
 

@@ -15,7 +15,7 @@ import pytest
 from fakes import Calls, modules
 from reports import a_report
 
-from rankscope.cli import main
+from rankscope.cli import _slips, main
 from rankscope.cli._command import Option
 from rankscope.cli._terminal import Terminal
 from rankscope.cli.probe import command
@@ -29,6 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     found = Calls()
     for name, module in modules(found).items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(_slips, "check", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return found
 
@@ -127,6 +128,13 @@ def test_outputs_stay_where_they_were_asked_for(calls: Calls, tmp_path: Path) ->
     calls.act = "chdir"
     assert main(["probe", "m", "-o", "r.json"]) == 0
     assert load(tmp_path / "r.json") == a_report()
+
+
+def test_wide_without_csv_is_told_before_the_work(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "m", "--wide", "-o", "r.json"]) == 2
+    assert calls.model == ""
+    assert "nothing here is written as CSV" in capsys.readouterr().err
+    assert main(["probe", "m", "--wide", "--format", "csv", "-o", "r.unknown"]) == 0
 
 
 def test_wide_is_for_csv_on_the_screen_and_in_files(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:

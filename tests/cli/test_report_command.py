@@ -74,6 +74,8 @@ def test_files_are_written_by_suffix(saved: list[str], capsys: pytest.CaptureFix
         (["a.json", "-o", "r.xlsx"], "RS604", 2),
         (["a.json", "--format", "parquet"], "RS60", 2),
         (["a.json", "--format", "jsn"], "RS101", 2),
+        (["a.json", "--wide"], "RS103", 2),
+        (["a.json", "--wide", "-o", "r.md", "--format", "jsonl"], "RS103", 2),
         ([], "RS102", 2),
         (["none.json"], "RS605", 3),
         (["."], "RS605", 3),

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import rankscope
 from rankscope.cli import main
-from rankscope.sources import demo
-from rankscope.zoo import ARCHITECTURES
+from rankscope.zoo import ARCHITECTURES, demos
 
 if TYPE_CHECKING:
     import pytest
@@ -21,14 +20,14 @@ def test_all_architectures_and_demos_are_listed(capsys: pytest.CaptureFixture[st
         assert f"zoo:{name}" in out
         assert entry.claim in flat
         assert entry.paper in flat
-    assert all(f"\n{name} " in out for name in demo.names())
+    assert all(f"\n{name} " in out for name in demos())
     assert "lam=1" in out
 
 
 def test_names_alone_can_be_probed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["zoo", "--names"]) == 0
     specs = capsys.readouterr().out.splitlines()
-    assert specs == [*(f"zoo:{name}" for name in ARCHITECTURES.names()), *demo.names()]
+    assert specs == [*(f"zoo:{name}" for name in ARCHITECTURES.names()), *demos()]
     assert specs == [entry.spec for entry in rankscope.list_zoo()]
 
 

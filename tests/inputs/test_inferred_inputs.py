@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -214,3 +215,14 @@ def test_a_width_that_no_weights_bear_out_is_not_tried(module: nn.Module, attrib
     setattr(module, attribute, 10**11)
     with pytest.raises(InputError, match="RS211"):
         gather(source(nn.Sequential(module, nn.Identity())))
+
+
+@pytest.mark.parametrize("size", [(3, 12, 8), None, "a", (), (3, "x", 8), (0, -1), (3, 10**9, 10**9)])
+@pytest.mark.parametrize("kind", [dict, SimpleNamespace])
+def test_images_of_the_size_that_a_model_of_timm_names(size: object, kind: type) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 4, 4), nn.Flatten(2), nn.Linear(6, 6) if size == (3, 12, 8) else nn.Identity()
+    )
+    model.pretrained_cfg = kind(input_size=size)
+    told = gather(source(model)).source
+    assert told == f"inferred: input=8x3x{'12x8' if size == (3, 12, 8) else '64x64'}, seed 0"

@@ -6,6 +6,7 @@ import copy
 import csv
 import io
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,176 @@ def test_saving_writes_by_the_suffix(tmp_path: Path) -> None:
         path = tmp_path / f"side{suffix}"
         found.save(path)
         assert path.stat().st_size > 500
+
+
+def nan_from(report: Report, first: int) -> Report:
+    """The report without numbers from a layer on."""
+    lost = {"value": None, "samples": (), "status": "undefined", "reason": "non-finite values"}
+    return replace(report, rows=tuple(replace(r, **lost) if r.layer_index >= first else r for r in report.rows))
+
+
+def with_nan() -> Comparison:
+    report = with_samples(a_report(6))
+    return rankscope.compare(report, nan_from(report, 4))
+
+
+CASES["missing"] = with_nan
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_missing_number_has_its_reason_in_every_format(name: str) -> None:
+    text = " ".join(COMPARISONS[name].text(with_nan()).split())
+    assert "non-finite values" in text
+    assert "B has no numbers from blocks.3 on (non-finite values)" in text or name == "csv"
+    if name in {"table", "md"}:
+        assert "—¹" in text
+        assert "¹ non-finite values" in text
+
+
+def test_no_cell_is_a_silent_gap() -> None:
+    text = COMPARISONS["table"].text(with_nan(), Style(columns=200, every=True))
+    layer = next(line for line in text.splitlines() if line.split()[1:2] == ["blocks.4"])
+    assert layer.count("—¹") > 3
+    last = next(line.split() for line in text.splitlines() if line.startswith("rank_one_residual_unit"))
+    report = a_report(6)
+    value = next(r.value for r in report.rows if (r.measure, r.layer_index) == ("rank_one_residual_unit", 6))
+    assert value is not None
+    assert last[1:3] == [f"{value:.3f}", "—¹"]
+    assert " ".join(last).endswith("no number in B at blocks.3")
+    ascii_text = COMPARISONS["table"].text(with_nan(), Style(columns=120, unicode=False))
+    assert "--[1]" in ascii_text
+    assert ascii_text.isascii()
+
+
+def test_json_names_what_is_missing() -> None:
+    (gap,) = json.loads(COMPARISONS["json"].text(with_nan()))["pairs"][0]["missing"]
+    assert (gap["model"], gap["layer"], gap["reason"]) == ("B", "blocks.3", "non-finite values")
+
+
+def test_the_last_of_each_is_its_own_last() -> None:
+    report = with_samples(a_report(6))
+    short = replace(
+        report,
+        rows=tuple(row for row in report.rows if row.layer_index < 6),
+        layers=tuple(layer for layer in report.layers if layer.index < 6),
+    )
+    values = {r.layer_index: r.value for r in report.rows if r.measure == "rank_one_residual_unit"}
+    text = COMPARISONS["table"].text(rankscope.compare(report, short), Style(columns=120))
+    line = next(line.split() for line in text.splitlines() if line.startswith("rank_one_residual_unit"))
+    assert line[1:] == [f"{values[6]:.3f}", f"{values[5]:.3f}", "—¹", "—¹", "—¹", "nowhere"]
+    assert "¹   the last layers do not stand beside each other" in text or "¹  the last layers do not" in text
+
+
+def at_the_floor(scale: float) -> Report:
+    """A report whose last layer is at the noise floor of mu_bar."""
+    report = with_samples(a_report(4))
+    rows = []
+    for row in report.rows:
+        if row.measure in {"mu_bar", "mu"} and row.layer_index == 4:
+            value = scale * (1e-8 if row.measure == "mu_bar" else 1e-6)
+            row = replace(row, value=value, samples=tuple(value * (i + 1) for i in range(8)))
+        rows.append(row)
+    return replace(report, rows=tuple(rows))
+
+
+def test_what_is_at_the_floor_is_marked_and_gives_no_ratio() -> None:
+    for found, floor in (
+        (rankscope.compare(at_the_floor(1), with_samples(a_report(4))), "reference"),
+        (rankscope.compare(with_samples(a_report(4)), at_the_floor(1)), "other"),
+        (rankscope.compare(at_the_floor(1), at_the_floor(3)), "both"),
+    ):
+        entries = {e.measure: e for e in found.pairs[0].differences if e.layer_index == 4}
+        for measure in ("mu_bar", "mu"):
+            assert (entries[measure].at_floor, entries[measure].ratio) == (floor, None)
+        assert entries["stable_rank"].at_floor is None
+        for name, style in (("table", Style(columns=120)), ("md", Style())):
+            text = COMPARISONS[name].text(found, style).replace("&#95;", "_")
+            line = next(line for line in text.splitlines() if line.replace("`", "").lstrip("| ").startswith("mu_bar "))
+            assert "≤" in line, line
+            assert "—" in line
+            assert "at or below the noise floor" in text
+
+
+def test_the_difference_lies_in_the_interval_that_is_shown() -> None:
+    from rankscope.renderers._comparison_end import spread
+
+    entry = compared(4).pairs[0].differences[0]
+    for low, middle, high in ((-0.17612, -0.17604, -0.17601), (1.00001, 1.00002, 1.00003), (-1e-9, 2e-9, 3e-7)):
+        texts = spread(replace(entry, low=low, difference=middle, high=high))
+        a, b, c = map(float, texts)
+        assert a < b < c
+
+
+def test_where_a_measure_parts_within_noise_is_named() -> None:
+    report = with_samples(a_report(6))
+
+    def wild(row: Any) -> Any:
+        if row.scope != "sequence" or row.value is None or row.layer_index < 4 or row.measure != "mu_bar":
+            return row
+        samples = tuple(row.value * (1 + (0.1 if i % 2 else -0.1)) for i in range(8))
+        return replace(row, value=row.value * 1.001, samples=samples)
+
+    found = rankscope.compare(report, replace(report, rows=tuple(map(wild, report.rows))))
+    text = COMPARISONS["table"].text(found, Style(columns=160))
+    line = next(line for line in text.splitlines() if line.startswith("mu_bar "))
+    assert line.endswith("unequal from blocks.3, within noise")
+    assert "within noise" in next(line for line in text.splitlines() if line.startswith("≈"))
+    assert next(line for line in text.splitlines() if line.startswith("stable_rank ")).endswith("nowhere")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+@pytest.mark.parametrize("models", [2, 5])
+@pytest.mark.parametrize("unicode", [True, False])
+def test_no_number_is_cut_into_another(columns: int, models: int, unicode: bool) -> None:
+    reports = [with_samples(a_report(12), 1 - 0.1 * i, start=5) for i in range(models)]
+    reports[-1] = nan_from(reports[-1], 9)
+    found = rankscope.compare(*reports)
+    whole = set(COMPARISONS["table"].text(found, Style(columns=1000, every=True, unicode=unicode)).split())
+    for every in (False, True):
+        text = COMPARISONS["table"].text(found, Style(columns=columns, every=every, unicode=unicode))
+        assert max(map(len, text.splitlines())) <= columns
+        numbers = {word for word in text.split() if re.match(r"[-+≤<]?\d", word)}
+        assert numbers - whole == set()
+        assert not any(line.split()[:1] in (["put"], ["t"]) for line in text.splitlines())
+
+
+def test_a_narrow_screen_shows_every_model_of_the_first_measure() -> None:
+    text = COMPARISONS["table"].text(compared(4, 6), Style(columns=40))
+    heads = [line.split()[2:] for line in text.splitlines() if line.split()[:2] == ["k", "layer"]]
+    assert {letter for head in heads for letter in head} == set("ABCDEF")
+
+
+def test_csv_tells_subjects_apart() -> None:
+    lines = list(csv.DictReader(io.StringIO(COMPARISONS["csv"].text(compared(2, 3)))))
+    assert {(line["reference_letter"], line["other_letter"]) for line in lines} == {("A", "B"), ("A", "C")}
+
+
+def test_a_comparison_is_a_frame_a_fragment_and_a_short_line() -> None:
+    found = with_nan()
+    frame = found.to_frame()
+    assert len(frame) == sum(len(pair.differences) for pair in found.pairs)
+    assert list(frame.columns[:2]) == ["reference_letter", "other_letter"]
+    html = hostile()._repr_html_()
+    assert html.count("<div") == 1
+    assert "<script" not in html
+    assert "non-finite values" in found._repr_html_()
+    assert repr(found) == "<Comparison 'model.pt' vs 'model.pt': B lacks numbers at blocks.3>"
+    assert repr(compared(6)) == "<Comparison 'model.pt' vs 'model.pt': B differs at blocks.4>"
+    assert len(repr(compared(2, 6))) < 200
+    same = rankscope.compare(a_report(2), a_report(2))
+    assert repr(same).endswith("B equal>")
+
+
+def test_the_page_has_the_words_of_the_table() -> None:
+    text = COMPARISONS["html"].text(with_nan())
+    assert "— (non-finite values)" in text
+    assert ">no number<" in text
+    several = COMPARISONS["html"].text(compared(6, 3))
+    assert "A and C: they differ first at " in several
+    report = with_samples(a_report(4))
+    rows = []
+    for row in report.rows:
+        if row.measure == "rank_one_residual_unit" and row.value is not None:
+            row = replace(row, samples=tuple(row.value * (1 + (0.1 if i % 2 else -0.1)) for i in range(8)))
+        rows.append(row)
+    assert ">within noise<" in COMPARISONS["html"].text(rankscope.compare(report, replace(report, rows=tuple(rows))))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import jsonschema
+import junitparser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from rules import a_judged_report, row
 
 from rankscope.records import Report
 from rankscope.renderers import FINDINGS, Style
+from rankscope.renderers._screen import plain
 from rankscope.renderers.findings import github, markdown
 from rankscope.renderers.findings._words import number, verdict
 from rankscope.requirements import Baseline, Findings, from_flags, judge, parse
@@ -149,12 +151,31 @@ def test_junit_has_a_case_for_each_finding(findings: Findings) -> None:
     assert all(all(key) for key in keys)
 
 
+@pytest.mark.parametrize("findings", FOUND, ids=IDS)
+def test_another_reader_of_junit_finds_the_same(findings: Findings, tmp_path: Path) -> None:
+    findings.save(tmp_path / "junit.xml")
+    suites = junitparser.JUnitXml.fromfile(str(tmp_path / "junit.xml"))
+    assert isinstance(suites, junitparser.JUnitXml)
+    written = (suites.tests, suites.failures, suites.errors, suites.skipped)
+    assert [suite.name for suite in suites] == [plain(rule) for rule in findings.requirements]
+    kinds = {"failed": junitparser.Failure, "undefined": junitparser.Error}
+    cases = [case for suite in suites for case in suite]
+    for case, finding in zip(cases, findings.findings, strict=True):
+        kind = kinds[finding.status] if findings.counts(finding) else junitparser.Skipped
+        assert [type(result) for result in case.result] == ([] if finding.status == "ok" else [kind])
+        assert all(result.message for result in case.result)
+        assert case.is_passed == (finding.status == "ok")
+    suites.update_statistics()  # counts the cases itself
+    assert (suites.tests, suites.failures, suites.errors, suites.skipped) == written
+
+
 def test_junit_of_any_names_is_read_back() -> None:
     @given(st.lists(st.text(), min_size=1, max_size=6))
     def check(names: list[str]) -> None:
         rows = [row("h" + names[0], k, "mu_bar", 0.1, layer=text) for k, text in enumerate(names)]
-        root = ElementTree.fromstring(FINDINGS["junit"].text(judge(Report({}, tuple(rows)), [parse("mu_bar >= 1")])))
-        assert len(list(root.iter("failure"))) == len(names)
+        text = FINDINGS["junit"].text(judge(Report({}, tuple(rows)), [parse("mu_bar >= 1")]))
+        assert len(list(ElementTree.fromstring(text).iter("failure"))) == len(names)
+        assert junitparser.JUnitXml.fromstring(text.encode()).failures == len(names)
 
     check()
 
@@ -307,3 +328,16 @@ def test_numbers_have_no_power_of_ten_where_they_are_read_without() -> None:
 def test_the_names_of_the_formats() -> None:
     assert set(FINDINGS.names()) == {*TEXTS, "html"}
     assert len(HOSTILE) > 10
+
+
+def test_findings_are_a_frame_and_a_short_line() -> None:
+    from reports import a_report
+
+    from rankscope.requirements import check
+
+    found = check(a_report(4), min={"mu_bar": 0.01, "stable_rank": 1e6})
+    assert repr(found) == "<Findings not passed: 2 rules; 1 ok, 1 failed>"
+    frame = found.to_frame()
+    assert len(frame) == len(found.findings)
+    assert list(frame.columns[:4]) == ["rule", "severity", "status", "stack"]
+    assert set(frame["status"]) == {"ok", "failed"}

@@ -4,9 +4,7 @@ import base64
 import hashlib
 import json
 import math
-import os
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from large_page import MOST, large_pages, large_reports
 from reports import HOSTILE, SEQUENCES, a_hostile_report, a_report, block_row, undefined_report
 
 from rankscope import compare
@@ -237,13 +236,30 @@ def test_no_status_becomes_a_number(name: str, status: str) -> None:
     assert data_of(text)["stacks"][0]["measures"]["mu_bar"][1] is None
 
 
-def test_every_point_of_a_chart_tells_its_number(pages: dict[str, str]) -> None:
+def test_a_chart_tells_the_numbers_of_each_layer(pages: dict[str, str]) -> None:
     figure = pages["two"].partition(f"<figure><h3>{RESIDUAL}</h3>")[2].partition("</figure>")[0]
-    titles = re.findall(r"<use [^>]*><title>(.*?)</title>", figure)
-    assert len(titles) == 13 + 6
-    assert titles[0] == "a.pt, blocks.0.input, k = 0: 0.930"
+    told = re.findall(r"<rect x=([\d.]+) width=([\d.]+)><title>(.*?)</title>", figure, re.DOTALL)
+    assert len(told) == 13
+    assert told[0][2] == "blocks.0.input, k = 0\na.pt: 0.930\nb.pt: 0.930"
+    assert told[12][2] == "blocks.11, k = 12\na.pt: 2.3e-4"
+    for (x, width, _), (after, _, _) in pairwise(told):
+        assert float(x) + float(width) == pytest.approx(float(after), abs=0.2)  # no gap, and none over another
+    one = pages["one"].partition(f"<figure><h3>{RESIDUAL}</h3>")[2]
+    assert "<title>blocks.0.input, k = 0: 0.930</title>" in one
     for word in ("collapsed &lt; 0.05", "thinning &lt; 0.3", "log scale", "layer k", 'class="band s0"'):
         assert word in figure
+
+
+def test_layers_of_other_names_are_told_apart_and_what_is_lost_says_so() -> None:
+    base = a_report(depth=2, spec="a")
+    lost: dict[str, Any] = {"status": "skipped", "value": None, "reason": "never ran"}
+    rows = [replace(row, layer=f"h.{row.layer_index}", **(lost if row.layer_index == 2 else {})) for row in base.rows]
+    layers = tuple(replace(layer, name=f"h.{layer.index}") for layer in base.layers)
+    text = HTML.text([base, replace(base, rows=tuple(rows), layers=layers, model={"spec": "b"})])
+    figure = text.partition(f"<figure><h3>{RESIDUAL}</h3>")[2].partition("</figure>")[0]
+    assert "<title>k = 0\na, blocks.0.input: 0.930\nb, h.0: 0.930</title>" in figure
+    assert "\nb, h.2: skipped</title>" in figure
+    assert figure.count("<use href=#mx class=x ") == 1
 
 
 def test_no_two_models_have_the_same_line(pages: dict[str, str]) -> None:
@@ -318,27 +334,32 @@ def test_the_command_line_writes_it_by_suffix_and_by_name(
     assert Path("both.htm").read_text(encoding="utf-8") == Path("both.html").read_text(encoding="utf-8")
 
 
-def test_a_large_page_is_small_and_made_at_once(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "large_page.py", tmp_path / "large.html"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    measures, seconds = int(done.stdout.split()[0]), float(done.stdout.split()[1])
-    size = (tmp_path / "large.html").stat().st_size
-    sys.stdout.write(f"{size} bytes, {seconds:.2f} s, {measures} measures\n")
-    assert measures > 80
-    assert size < 1_000_000
-    assert seconds < 1.0
+@pytest.mark.parametrize("name", ["reports", "comparison", "findings"])
+def test_the_largest_pages_stay_below_a_megabyte(name: str) -> None:
+    reports = large_reports()
+    assert len(reports) == 3
+    assert {layer.index for layer in reports[0].layers} == set(range(97))
+    assert len({(row.measure, row.scope) for row in reports[0].rows}) >= 84
+    size = len(large_pages()[name].encode())
+    sys.stdout.write(f"{name}: {size} bytes\n")
+    assert size < MOST
+
+
+def test_a_spectrum_of_every_head_is_drawn_small() -> None:
+    base = spectral_report()
+    heads = tuple(replace(vector, head=head) for vector in base.spectra for head in range(16))
+    part = HTML.text(replace(base, spectra=heads)).partition('id="spectra-h"')[2].partition("<section")[0]
+    assert part.count("<figure>") == 16
+    assert part.count("<g class=told>") == 6
+    assert len(part) < 150_000
 
 
 def test_ticks_are_round_and_inside() -> None:
     assert Axis(0, 1).ticks(5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert Axis(1e-7, 1, True).ticks(4) == pytest.approx([1e-6, 1e-4, 1e-2, 1])
     assert Axis(2, 5, True).ticks(3) == [2, 3, 4, 5]
+    assert Axis(0, 4).ticks(8)[1] == 0.5
+    assert Axis(0, 4, whole=True).ticks(8) == [0, 1, 2, 3, 4]
     for low, high in ((0, 1e-12), (-3e9, 2e7), (5, 5), (0.1, 0.10001)):
         ticks = Axis(low, high).ticks(5)
         assert all(low - 1e-9 * abs(low) <= tick <= high + 1e-9 * abs(high) for tick in ticks)
@@ -351,6 +372,9 @@ def test_a_curve_has_gaps_where_there_is_no_number() -> None:
     svg = draw(Chart("x", "k", "", Axis(0, 4), Axis(0, 1), (line,), whole=False))
     (path,) = re.findall(r'<path class="line s0" d="(.*?)"', svg)
     assert path == "M54,14h94M334,14l94,100"
+    steep = Line("a", 0, (0, 1, 2, 3), (0.0, 0.5, 1.0, 0.0))
+    small = draw(Chart("x", "k", "", Axis(0, 3), Axis(0, 1), (steep,), whole=False))
+    assert 'd="M54,214l125-100 124-100 125,200"' in small
     whole = draw(Chart("x", "k", "", Axis(0, 4), Axis(0, 1), (line,)))
     assert 'd="M54,14L147.5,14M334.5,14L428,114"' in whole
 
@@ -366,19 +390,19 @@ def test_layers_in_words() -> None:
     assert spans([0, 1, 2, 5, 7, 8]) == "k = 0…2, 5, 7…8"
 
 
-def test_markers_that_would_run_together_are_seen_under_the_pointer_alone() -> None:
-    def looks(points: int, style: int) -> list[str]:
+def test_markers_that_would_run_together_are_left_out() -> None:
+    def drawn(points: int, style: int) -> list[tuple[str, float]]:
         ys = (0.5,) * points
-        line = Line("a", style, tuple(range(points)), ys, ("told",) * points, hollow=frozenset({1}))
+        line = Line("a", style, tuple(range(points)), ys, hollow=frozenset({1}))
         svg = draw(Chart("x", "k", "", Axis(0, points - 1), Axis(0, 1), (line,)))
-        return re.findall(r"<use href=#m\d( class=\w)? x", svg)
+        return [(look, float(x)) for look, x in re.findall(r"<use href=#m\d( class=\w)? x=([\d.]+)", svg)]
 
-    assert looks(5, 0) == ["", " class=o", "", "", ""]
-    many = [look == " class=t" for look in looks(97, 1)]
-    assert not many[0]
-    assert not many[-1]
-    assert sum(many) == 97 - 34
-    assert many != [look == " class=t" for look in looks(97, 2)]
+    assert [look for look, _ in drawn(5, 0)] == ["", " class=o", "", "", ""]
+    many = [x for _, x in drawn(97, 1)]
+    assert many[0] == 54
+    assert many[-1] == 428
+    assert len(many) == 34
+    assert many != [x for _, x in drawn(97, 2)]
 
 
 EXTREMES = (0.0, 5e-324, 1e-310, 1.7e308, -1.7e308, 1.0, 1e-300, 3.0000000001)

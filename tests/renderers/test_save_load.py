@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,30 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str, code: str) -> N
     assert caught.value.code == code
     assert caught.value.headline.startswith(str(path))
     assert len(caught.value.headline) < 600
+    assert not re.search(r"\w+Error\b|__init__|NoneType|'\w+' object|indices", str(caught.value))
+    assert caught.value.remedies
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "it is empty"),
+        (json.dumps({k: v for k, v in whole().items() if k != "layers"}), "it holds no 'layers'"),
+        (json.dumps(whole() | {"rows": 3}), "'rows' is no list"),
+        (
+            json.dumps(whole() | {"rows": [*whole()["rows"][:2], {"stack": "h"}]}),
+            "entry 3 of 'rows': it holds no 'layer_",
+        ),
+        ('{\n"a": 1,\n}', "it is no JSON from line 3 on"),
+        (f"<<<<<<< HEAD\n{json.dumps(whole())}", "a merge conflict was left in it"),
+        ('{"schema": "rankscope.inspection/1"}', "what inspect found"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_words_of_the_file(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(CannotMeasure) as caught:
+        load(tmp_path / "r.json")
+    assert told in caught.value.headline
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -201,3 +201,15 @@ def test_no_numbers_and_no_width_break_it(values: list[float | None], columns: i
     )
     text = shown(Report(model={"spec": name}, rows=rows), columns, unicode=unicode)
     assert max(cell_len(line) for line in text.splitlines()) <= max(columns, 40)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+@pytest.mark.parametrize("unicode", [True, False])
+def test_no_number_is_cut_into_another(columns: int, unicode: bool) -> None:
+    report = a_report()
+    whole = set(shown(report, 1000, unicode=unicode).split())
+    text = shown(report, columns, unicode=unicode)
+    assert max(map(len, text.splitlines())) <= columns
+    numbers = {word for word in text.split() if re.match(r"[-+≤<]?\d", word)}
+    assert {word for word in numbers - whole if "." in word} == set()
+    assert not any(line.split()[:1] == ["put"] for line in text.splitlines())

@@ -15,7 +15,8 @@ import torch
 
 from rankscope.errors import LoadError, UsageError
 from rankscope.sources import LoadOptions, open_model
-from rankscope.sources._allow import covered, patterns
+from rankscope.sources._allow import covered
+from rankscope.specs import patterns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

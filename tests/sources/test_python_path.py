@@ -13,7 +13,8 @@ from torch import nn
 from rankscope.errors import LoadError, RankscopeError
 from rankscope.records import Batch
 from rankscope.sources import LoadOptions, open_model
-from rankscope.sources.python_path import as_batch, is_target
+from rankscope.sources.python_path import as_batch
+from rankscope.specs import is_target
 
 if TYPE_CHECKING:
     from pathlib import Path

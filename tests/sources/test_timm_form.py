@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rankscope.errors import LoadError, UsageError
+from rankscope.inputs import InputOptions, gather
 from rankscope.sources import LoadOptions, open_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONFIG = {"input_size": (3, 8, 8)}
+CONFIG = {"input_size": (3, 12, 8)}
 
 
 class Vision(nn.Module):
@@ -76,18 +77,18 @@ def test_random_weights_are_made_on_request_alone(fake: SimpleNamespace) -> None
         open_model("timm:tiny")
     assert caught.value.code == "RS379"
     one, again, other = (open_model("timm:tiny", LoadOptions(init_only=True, seed=seed)) for seed in (0, 0, 1))
-    assert [note.code for note in one.notes] == ["RS501", "RS381"]
+    assert [note.code for note in one.notes] == ["RS501"]
     assert one.format == "timm"
     assert not one.model.training
     assert torch.equal(one.model.patches.weight, again.model.patches.weight)
     assert not torch.equal(one.model.patches.weight, other.model.patches.weight)
 
 
-def test_the_example_has_the_size_that_the_model_takes(fake: SimpleNamespace) -> None:
+def test_inputs_are_inferred_of_the_size_that_the_model_was_trained_with(fake: SimpleNamespace) -> None:
     source = open_model("timm:tiny", LoadOptions(init_only=True))
-    assert source.example is not None
-    assert source.example.args[0].shape == (4, 3, 8, 8)
-    assert source.model(*source.example.args).shape == (4, 4, 8)
+    inputs = gather(source, InputOptions(batch_size=3, seed=5))
+    assert inputs.source == "inferred: images=3x3x12x8, seed 5"
+    assert [batch.kwargs["images"].shape for batch in inputs.batches] == [(3, 3, 12, 8)]
 
 
 def test_weights_of_the_cache_of_torch_hub(fake: SimpleNamespace) -> None:
@@ -185,6 +186,5 @@ def test_a_torchvision_of_another_build(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_real_model() -> None:
     pytest.importorskip("timm", reason="needs the package timm")
     source = open_model("timm:vit_tiny_patch16_224", LoadOptions(init_only=True))
-    assert source.example is not None
-    assert source.example.args[0].shape == (4, 3, 224, 224)
+    assert gather(source, InputOptions(batch_size=2)).source == "inferred: x=2x3x224x224, seed 0"
     assert type(source.model).__name__ == "VisionTransformer"

@@ -25,6 +25,7 @@ _LOG_FROM = 50.0  # a measure whose largest number is so many times its least is
 _KINDS = {"ceiling": "ceiling", "reference": "Gaussian", "floor": "noise floor"}
 _ROOM = 20  # characters of a name in what a point tells
 _LAYERS, _VALUES = 6, 32  # of a spectrum: layers that are drawn, and values of each
+_WHOLE = 6  # spectra that are drawn with their points; there may be one for every head
 
 
 def over_depth(measured: Measured, whole: bool = True) -> Figure:
@@ -32,7 +33,7 @@ def over_depth(measured: Measured, whole: bool = True) -> Figure:
 
     Args:
         measured: the measure; it has a number somewhere.
-        whole: with points that tell their number, and the spread over sequences; else lines alone.
+        whole: with points, what each layer has, and the spread over sequences; else lines alone.
 
     Returns:
         The figure.
@@ -46,10 +47,11 @@ def over_depth(measured: Measured, whole: bool = True) -> Figure:
         label=f"{measured.label} over depth. {'; '.join(map(_spoken, measured.curves))}",
         across="layer k",
         up=", ".join(part for part in (measured.unit, "log scale" if log else "") if part),
-        x=Axis(min(ks), max(max(ks), min(ks) + 1)),
+        x=Axis(min(ks), max(max(ks), min(ks) + 1), whole=True),
         y=Axis(low, high, log),
-        lines=tuple(_line(curve, whole, len(measured.curves) > 1) for curve in measured.curves),
+        lines=tuple(_line(curve, whole) for curve in measured.curves),
         guides=inside,
+        told=tuple(_told(measured.curves)) if whole else (),
         whole=whole,
     )
     return Figure(measured.label, _caption(measured, guides), draw(chart))
@@ -74,22 +76,33 @@ def _caption(measured: Measured, guides: Iterable[Guide]) -> str:
     return " ".join(part for part in (measured.summary, end, f"Beside it: {told}." if told else "") if part)
 
 
-def _line(curve: Curve, whole: bool, several: bool) -> Line:
-    """The line of a curve, with a title a point."""
-    strand, table = curve.strand, curve.strand.table
-    x = tuple(float(k) for k in table.index)
+def _line(curve: Curve, whole: bool) -> Line:
+    """The line of a curve."""
+    strand = curve.strand
+    x = tuple(float(k) for k in strand.table.index)
     if not whole:
         return Line(strand.name, strand.style, x, curve.values)
-    who = f"{short(strand.name, _ROOM)}, " if several else ""
-    titles = tuple(
-        "" if row is None else f"{who}{short(display_name(name), _ROOM)}, k = {k}: {_told(row, text)}"
-        for k, name, row, (text, _) in zip(table.index, table.names, curve.rows, curve.texts, strict=True)
-    )
-    return Line(strand.name, strand.style, x, curve.values, titles, tuple(map(_spread, curve.rows)), curve.floored)
+    lost = frozenset(i for i, row in enumerate(curve.rows) if row is not None and curve.values[i] is None)
+    return Line(strand.name, strand.style, x, curve.values, tuple(map(_spread, curve.rows)), curve.floored, lost)
 
 
-def _told(row: Row, text: str) -> str:
-    return text if row.status == "ok" else row.status
+def _told(curves: Sequence[Curve]) -> Iterable[tuple[float, str]]:
+    """What each layer has: its number in every model, with its name, once where all call it the same."""
+    found: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
+    for curve in curves:
+        table, who = curve.strand.table, short(curve.strand.name, _ROOM)
+        for k, name, row, (text, _) in zip(table.index, table.names, curve.rows, curve.texts, strict=True):
+            if row is not None:
+                found[k].append((who, short(display_name(name), _ROOM), text if row.status == "ok" else row.status))
+    for k, entries in sorted(found.items()):
+        names = {name for _, name, _ in entries}
+        if len(curves) == 1:
+            lines = [f"{entries[0][1]}, k = {k}: {entries[0][2]}"]
+        elif len(names) == 1:
+            lines = [f"{names.pop()}, k = {k}", *(f"{who}: {text}" for who, _, text in entries)]
+        else:
+            lines = [f"k = {k}", *(f"{who}, {name}: {text}" for who, name, text in entries)]
+        yield float(k), "\n".join(lines)
 
 
 def _spread(row: Row | None) -> tuple[float, float] | None:
@@ -145,7 +158,7 @@ def _range(measured: Measured, guides: Iterable[Guide], log: bool, whole: bool) 
 
 
 def spectra(reports: Sequence[Report], labels: Sequence[str]) -> list[Figure]:
-    """Saved spectra as curves: one chart a report, stack, measure and head; some layers of each.
+    """Saved spectra as curves: one chart a report, stack, measure and head; some layers of each, the later ones small.
 
     Args:
         reports: any reports.
@@ -154,7 +167,7 @@ def spectra(reports: Sequence[Report], labels: Sequence[str]) -> list[Figure]:
     Returns:
         The figures; none where no report holds spectra.
     """
-    figures = []
+    figures: list[Figure] = []
     for report, name in zip(reports, labels, strict=True):
         groups: dict[tuple[str, str, str, int | None], list[Vector]] = defaultdict(list)
         for vector in report.spectra:
@@ -163,21 +176,24 @@ def spectra(reports: Sequence[Report], labels: Sequence[str]) -> list[Figure]:
         for (stack, measure, scope, head), vectors in groups.items():
             parts = [measure, name, display_name(stack), "" if scope == "sequence" else scope]
             title = ", ".join(part for part in (*parts, "" if head is None else f"head {head}") if part)
-            figures += _spectrum(title, measure, vectors)
+            figures += _spectrum(title, measure, vectors, whole=len(figures) < _WHOLE)
     return figures
 
 
-def _spectrum(title: str, measure: str, vectors: list[Vector]) -> list[Figure]:
+def _spectrum(title: str, measure: str, vectors: list[Vector], whole: bool) -> list[Figure]:
     """The chart of one measure: value over its number, the first layers in the first colours."""
     step = max(1.0, (len(vectors) - 1) / (_LAYERS - 1))
     chosen = [vectors[round(i * step)] for i in range(min(_LAYERS, len(vectors)))]
     lines = []
+    told: dict[float, list[str]] = defaultdict(list)
     for style, vector in enumerate(chosen):
         values = _means(vector)
         at = sorted({round(i * (len(values) - 1) / max(_VALUES - 1, 1)) for i in range(_VALUES)}) if values else []
         ys = tuple(value if (value := values[i]) > 0 else None for i in at)
-        told = tuple(f"k = {vector.layer_index}, value {i + 1}: {values[i]:.3g}" for i in at)
-        lines.append(Line(f"k = {vector.layer_index}", style, tuple(i + 1.0 for i in at), ys, told))
+        lost = frozenset(i for i, y in enumerate(ys) if y is None)
+        lines.append(Line(f"k = {vector.layer_index}", style, tuple(i + 1.0 for i in at), ys, lost=lost))
+        for i in at:
+            told[i + 1.0].append(f"k = {vector.layer_index}: {values[i]:.3g}")
     known = [y for line in lines for y in line.y if y is not None]
     if not known:
         return []
@@ -187,9 +203,11 @@ def _spectrum(title: str, measure: str, vectors: list[Vector]) -> list[Figure]:
         label=f"{title}: {len(lines)} of {len(vectors)} layers, values from {max(known):.3g} to {min(known):.3g}",
         across="number of the value, strongest first",
         up="log scale" if log else "",
-        x=Axis(1, max(high, 2)),
+        x=Axis(1, max(high, 2), whole=True),
         y=Axis(min(known) / 1.3, max(known) * 1.3, True) if log else Axis(0, max(known) * 1.05),
         lines=tuple(lines),
+        told=tuple((x, "\n".join([f"value {x:.0f}", *texts])) for x, texts in sorted(told.items()) if whole),
+        whole=whole,
     )
     caption = f"{measure_names().get(measure, '')} Mean over sequences; {len(lines)} of {len(vectors)} layers."
     keys = tuple((sample(line.style), line.name) for line in lines)

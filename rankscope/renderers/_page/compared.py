@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rankscope.comparison.missing import why
 from rankscope.depth import RESIDUAL
 from rankscope.records import display_name
 from rankscope.renderers._page.build import page_of
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from rankscope.records import Layer
     from rankscope.renderers._page.model import Card, Page
 
+_WORDS = {
+    "equal": "equal",
+    "differs": "differs",
+    "noise": "within noise",
+    "untested": "not tested",
+    "undefined": "no number",
+}
 _BEYOND = {
     "exact": "every number before is equal",
     "noise": "beyond the noise over sequences",
@@ -43,11 +51,11 @@ def page_of_comparison(comparison: Comparison) -> Page:
     sections = [(f"{pair.reference} beside {pair.other}", tuple(_tables(pair))) for pair in comparison.pairs]
     return replace(
         page,
-        lead=plain(comparison.sentence),
+        lead="\n".join(map(plain, comparison.sentence.splitlines())),
         cards=tuple(_timed(card, comparison.subjects) for card in page.cards),
         listings=tuple(sections),
         notes=(*(note for note in own if note[:2] not in known), *page.notes),
-        data={**page.data, "comparison": plain(comparison.sentence)},
+        data={**page.data, "comparison": plain("; ".join(comparison.sentence.splitlines()))},
     )
 
 
@@ -91,11 +99,10 @@ def _layers(pair: Pair) -> Listing:
     for match in pair.matches:
         entries = at[match.reference.stack, match.reference.index]
         told = next((e for e in entries if e.measure == RESIDUAL and e.scope == "sequence"), None)
-        sides = numbers([told.reference, told.other, told.difference] if told else [None] * 3)
         differ = sum(entry.outcome == "differs" for entry in entries)
-        word = told.outcome if told else "undefined"
+        word = _WORDS[told.outcome] if told else "no number"
         names = (display_name(match.reference.name), display_name(match.other.name))
-        lines.append((str(match.reference.index), *names, *sides, word, f"{differ} of {len(entries)}"))
+        lines.append((str(match.reference.index), *names, *_sides(told), word, f"{differ} of {len(entries)}"))
     both = (pair.reference, pair.other)
     headings = (
         "k",
@@ -106,8 +113,21 @@ def _layers(pair: Pair) -> Listing:
         "measures that differ",
     )
     caption = f"Layers beside each other by {' and '.join(sorted({match.by for match in pair.matches})) or 'nothing'}; "
-    caption += f"numbers are of {RESIDUAL}."
+    caption += f"numbers are of {RESIDUAL}. Within noise: no more than the choice of sequences may do. "
+    caption += "≤: at or below the noise floor."
     return Listing("Layer by layer", caption, headings, tuple(lines), frozenset({1, 2, 6}), marks=6)
+
+
+def _sides(entry: Difference | None) -> tuple[str, str, str]:
+    """Both numbers and the difference; what is missing has its reason, what is at the noise floor its mark."""
+    if entry is None:
+        return ("—", "—", "—")
+    texts = numbers([entry.reference, entry.other, entry.difference])
+    found = []
+    for side, name in enumerate(("reference", "other")):
+        mark = "≤" if entry.at_floor in {name, "both"} else ""
+        found.append(mark + texts[side] if texts[side] else f"— ({plain(why(entry, side))})")
+    return (found[0], found[1], texts[2] or "—")
 
 
 def _alone(pair: Pair) -> Listing:

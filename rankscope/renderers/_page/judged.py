@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rankscope.plain import finite
 from rankscope.records import Report, display_name
 from rankscope.renderers._page.build import page_of
 from rankscope.renderers._page.grids import spans
@@ -50,7 +51,7 @@ def page_of_findings(findings: Findings) -> Page:
         headline=line,
         lead=verdicts if page.cards else warned.strip(),
         listings=(("Requirements", tuple(table for table in sections if table.lines)),),
-        data={**page.data, "check": findings.to_dict()["requirements"], "passed": findings.passed},
+        data={**page.data, "check": finite(findings.rules()), "passed": findings.passed},
     )
 
 

@@ -88,8 +88,8 @@ class Grid:
 
     @property
     def long(self) -> bool:
-        """Whether the name of some layer is too long to stay on one line."""
-        return any(len(names[-1]) > _ONE_LINE for names, _ in self.lines)
+        """Whether the name of some model or layer is too long to stay on one line."""
+        return any(len(name) > _ONE_LINE for names, _ in self.lines for name in names)
 
 
 @dataclass(frozen=True, slots=True)
