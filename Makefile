@@ -1,6 +1,6 @@
 # Thin: .ci/install.py and .ci/check.py do the work and need nothing but a Python.
 .DEFAULT_GOAL := help
-.PHONY: help demo install fmt lint types test test-all docs check bench bench-cuda bench-hooks bench-page
+.PHONY: help demo install fmt lint types test test-all docs check bench bench-cuda bench-hooks bench-html bench-page
 SHELL := /bin/sh
 export HF_HUB_OFFLINE ?= 1
 
