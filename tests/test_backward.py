@@ -75,7 +75,8 @@ def test_one_pass_gives_the_numbers_of_two(monkeypatch, model, inputs, measures)
     torch.manual_seed(0)
     net = model()
     together, two = rankscope.probe(net, inputs, measures=measures), apart(monkeypatch, net, inputs, measures=measures)
-    same(together, two, 1e-5 if isinstance(net, nn.LSTM) else 1e-6)  # oneDNN has an LSTM of its own for training
+    # oneDNN has an LSTM of its own for training: the last bit differs, and condition numbers of 1e3 show it
+    same(together, two, 1e-3 if isinstance(net, nn.LSTM) else 1e-6)
 
 
 def test_a_batch_within_the_limit_runs_once_and_one_beyond_it_twice():

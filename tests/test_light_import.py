@@ -84,7 +84,8 @@ for compiled in (False, True):
     torch.manual_seed(0)
     model = Lazy(compiled)
     assert "torch._dynamo" not in sys.modules
-    report = rankscope.probe(model, torch.randn(2, 40, 8, generator=torch.Generator().manual_seed(1)), measures="mu_bar")
+    x = torch.randn(2, 40, 8, generator=torch.Generator().manual_seed(1))
+    report = rankscope.probe(model, x, measures="mu_bar")
     rows.append([(row.layer, row.status, row.value) for row in report.rows])
 assert "torch._dynamo" in sys.modules
 assert rows[0] == rows[1], rows
