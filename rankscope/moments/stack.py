@@ -109,9 +109,9 @@ class Stack:
         return self._spreads[plain]
 
     def _spread_of(self, plain: Form) -> Tensor:
-        if self._shared(plain):
+        if self._by_means:
             square = self._size(plain).square()
-            left = square - self._grams[plain].sum((-2, -1)) / self.tokens.shape[-2]
+            left = square - self.gram(plain).sum((-2, -1)) / self.tokens.shape[-2]
             if bool(left > LEFT * square):
                 return left.sqrt()
         return _frobenius(self.centered(plain))
@@ -119,7 +119,7 @@ class Stack:
     def _for_purity(self, form: Form) -> Tensor:
         """The Gram matrix; the centred one by taking off the means of rows and columns, where enough is left."""
         plain = _plain(form)
-        if not form.endswith("centered") or not self._shared(plain):
+        if not form.endswith("centered") or not self._by_means:
             return self.gram(form)
         if not bool(self._spread(form).square() > LEFT * self._size(plain).square()):
             return self.gram(form)
@@ -127,9 +127,13 @@ class Stack:
         means = gram.mean(-1, keepdim=True)
         return gram - means - means.mT + means.mean(-2, keepdim=True)
 
-    def _shared(self, plain: Form) -> bool:
-        """Whether the Gram matrix of the tokens is there already, of one sequence without zero tokens."""
-        return self.plain and self.wide and plain in self._grams
+    @property
+    def _by_means(self) -> bool:
+        """Whether centring may be left to the Gram matrix: of one sequence, wide, without zero tokens.
+
+        It does not ask whether a Gram is there already, so that a number is the same whatever else was asked for.
+        """
+        return self.plain and self.wide
 
 
 def _frobenius(matrices: Tensor) -> Tensor:
