@@ -66,7 +66,6 @@ def reduce_values(
     tensors = {id(tensor): tensor for name in sorted(names) if (tensor := found[name]) is not None}
     if not tensors:
         return
-    joined = torch.cat([tensor.transpose(1, 2).flatten(2) for tensor in tensors.values()], dim=-1)
     sizes = [tensor.shape[1] * tensor.shape[3] for tensor in tensors.values()]
 
     def reduce(group: Group) -> None:
@@ -77,11 +76,15 @@ def reduce_values(
             whole = Group(finite.tokens[..., : heads * width], finite.numbers)
             collection.collect(layer, requests, whole, value.dtype, material, heads=range(heads))
 
-    for group in groups(joined, keep, number):
-        if joined.is_cuda:
+    def several(some: slice) -> None:
+        joined = torch.cat([tensor[some].transpose(1, 2).flatten(2) for tensor in tensors.values()], dim=-1)
+        for group in groups(joined, None if keep is None else keep[some], number + some.start):
             reduce(group)
-        else:  # each sequence while it lies in the cache
-            in_threads(reduce, [group.pick([index]) for index in range(len(group.numbers))])
+
+    if value.is_cuda:
+        several(slice(0, len(value)))
+    else:  # each sequence while it lies in the cache
+        in_threads(several, [slice(index, index + 1) for index in range(len(value))])
 
 
 class _Values:
