@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rankscope.capture.gradients import gradients
+from rankscope.capture.gradients import gradients, weights_of
+from rankscope.capture.keeping import Keeping, bytes_of_gradients
 from rankscope.capture.layout import Unmeasurable
+from rankscope.capture.session import forward as plain
 from rankscope.capture.slicing import first_sequences
 from rankscope.errors import CaptureError, UsageError
 from rankscope.records import Batch, Note
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from rankscope.run import Run
 
     Show = Callable[[Place, Tensor], None]
+    Forward = Callable[[Batch, Show], Any]
 
 
 class Backward:
@@ -99,8 +102,11 @@ class Backward:
         if self._progress:
             self._progress("gradients", 0, None)
 
-    def _measure(self, chosen: Batch, forward: Callable[[Batch, Show], Any] | None) -> list[Note]:
-        weights = self._reduction.wants("weight_gradient")
+    def _measure(self, chosen: Batch, forward: Forward | None) -> list[Note]:
+        weights, factored = self._reduction.wants("weight_gradient"), not self._reduction.exact
+        keeping = self._keeping(weights, factored)
+        if reason := keeping.beforehand():
+            return self._lost("skipped", reason)
         try:
             found = gradients(
                 self._run.model,
@@ -108,8 +114,8 @@ class Backward:
                 self._run.plan,
                 self._loss,
                 weights=weights,
-                factored=not self._reduction.exact,
-                run=forward,
+                factored=factored,
+                run=self._kept(keeping, forward),
             )
         except UsageError as error:
             if self._loss != "auto":
@@ -119,7 +125,9 @@ class Backward:
             return self._lost("skipped", "the backward pass ran out of memory")
         except Unmeasurable as unmeasurable:
             return self._lost("undefined", str(unmeasurable))
-        except (CaptureError, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        except (CaptureError, MemoryError, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            if keeping.reason:
+                return self._lost("skipped", keeping.reason)
             text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
             return self._lost("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
         self._run.enter(chosen)
@@ -128,6 +136,27 @@ class Backward:
         self._reduce_weights(found, tokens, count)
         over = "one sequence" if count == 1 else f"the first {count} sequences"
         return [Note("RS531", f"gradients: loss {found.loss}, over {over}")]
+
+    def _keeping(self, weights: bool, factored: bool) -> Keeping:
+        plan, memory = self._run.plan, self._reduction.memory
+        matrices = weights_of(plan) if weights else []
+        device = next((parameter.device for parameter in self._run.model.parameters()), torch.device("cpu"))
+        taken = bytes_of_gradients(matrices, self._limit, factored=factored)
+        return Keeping(memory, device, len(plan.places), taken)
+
+    def _kept(self, keeping: Keeping, forward: Forward | None) -> Forward:
+        """The forward pass, stopped where it keeps too much."""
+
+        def run(leaves: Batch, show: Show) -> Any:
+            def seen(place: Place, tensor: Tensor) -> None:
+                show(place, tensor)
+                keeping.layer()
+
+            if forward:
+                return forward(leaves, seen)
+            return plain(self._run.model, leaves, self._run.plan, seen)
+
+        return run
 
     def _lost(self, status: Status, reason: str) -> list[Note]:
         for layer in self._run.plan.layers:

@@ -225,6 +225,18 @@ def _matrices(plan: Plan) -> dict[Key, Owned]:
     return found
 
 
+def weights_of(plan: Plan) -> list[Tensor]:
+    """The weight matrices whose gradients are taken.
+
+    Args:
+        plan: the places.
+
+    Returns:
+        The parameters, each once.
+    """
+    return [getattr(owner, name) for owner, name in _matrices(plan).values()]
+
+
 @contextlib.contextmanager
 def _used(matrices: Mapping[Key, Owned]) -> Iterator[dict[Owned, Tensor]]:
     """The parameters as a forward pass uses them: FSDP gathers a sharded one for the call of its module alone."""
