@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rankscope.errors import CaptureError
 from rankscope.measures import center, in_form, norm, unit
 from rankscope.moments.found import Moments
 from rankscope.spectra import spectrum
@@ -39,9 +40,17 @@ def exact(tokens: Tensor, wanted: Iterable[Need], method: Method) -> Moments:
     directed, finite = norms > 0, torch.isfinite(tokens).all()
     here = torch.where(finite, tokens.double(), 0.0)
     found: dict[Need, Tensor] = {}
+    failed: dict[Need, str] = {}
     for form, need in wanted:
+        if need == "norms":
+            found[form, need] = norms
+            continue
         y = in_form(here[directed] if form.startswith("unit") else here, form)
-        found[form, need] = norms if need == "norms" else _FOUND[need](y, min(tokens.shape), method, tokens.dtype)
+        try:
+            found[form, need] = _FOUND[need](y, min(tokens.shape), method, tokens.dtype)
+        except CaptureError as error:
+            found[form, need] = y.new_full((2, min(tokens.shape)), torch.nan)
+            failed[form, need] = error.headline
     rows, width = tokens.shape
     return Moments(
         rows,
@@ -51,6 +60,7 @@ def exact(tokens: Tensor, wanted: Iterable[Need], method: Method) -> Moments:
         count=directed.sum().unsqueeze(0),
         common=unit(here[directed]).mean(0, keepdim=True),
         found={key: value.unsqueeze(0) for key, value in found.items()},
+        failed=failed,
     )
 
 

@@ -58,7 +58,9 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto", at_
     wanted = sorted(wanted, key=lambda pair: pair[1] != "spectrum")  # their Grams serve the others
     tokens = with_float64(tokens)
     if method == "svd" or tokens.dtype == torch.float64:  # no room for squares, or not wanted
-        return joined([exact(each, wanted, method) for each in tokens])
+        if tokens.is_cuda:
+            return joined([exact(each, wanted, method) for each in tokens])
+        return joined(cpu.in_threads(lambda each: exact(each, wanted, method), list(tokens), at_once))
     if tokens.is_cuda:
         return stacked(tokens, wanted)
     return _one_by_one(tokens, wanted, at_once, refine=method == "auto")
