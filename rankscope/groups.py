@@ -60,10 +60,10 @@ def groups(tokens: Tensor, keep: Tensor | None, first: int = 0, most: int | None
         [(1, 2, 5), (1, 3, 5)]
     """
     tokens = with_float64(tokens)
-    lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1).cpu()
+    lengths = [tokens.shape[1]] * len(tokens) if keep is None else keep.sum(1).tolist()
     whole = max(1, (CHUNK_BYTES if most is None else most) // max(1, 8 * tokens.shape[1] * tokens.shape[2]))
-    for length in sorted(set(lengths.tolist())):
-        members = (lengths == length).nonzero().flatten().tolist()
+    for length in sorted(set(lengths)):
+        members = [index for index, each in enumerate(lengths) if each == length]
         for start in range(0, len(members), whole):
             part = members[start : start + whole]
             numbers = [first + member for member in part]

@@ -147,5 +147,5 @@ def to_model(batch: Batch, device: torch.device, dtype: torch.dtype | None) -> B
             return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
         return value
 
-    keep = {name: mask.to(device) for name, mask in batch.keep.items()}
+    keep = {name: mask.cpu() for name, mask in batch.keep.items()}  # looked at by the program, not by the model
     return replace(batch, args=tree_map(move, batch.args), kwargs=tree_map(move, dict(batch.kwargs)), keep=keep)

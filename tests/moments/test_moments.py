@@ -9,8 +9,13 @@ import torch
 from cases import FAMILIES, FORMS, family
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_memory import on_a_gpu
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from rankscope.measures import resolve
 from rankscope.moments import exact, moments, solve, stacked
+from rankscope.records import Layer
+from rankscope.reduction import Reduction
 from rankscope.spectra.reference import svd
 
 SHAPES = ((6, 40), (40, 6), (24, 24), (1, 3), (2, 1))
@@ -279,3 +284,27 @@ def test_a_cuda_device_agrees_with_the_processor(name):
         for index, sequence in enumerate(tokens):
             found.found = {key: value.cpu() for key, value in found.found.items()}
             hold(found, index, sequence)
+
+
+class NothingIsLookedAt(TorchDispatchMode):
+    """Fails where a number is read, for which a device would have to be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert not {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero"} & set(str(function).split("."))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 20), (3, 20, 12)])
+def test_on_a_device_no_number_is_looked_at_before_the_end(monkeypatch, shape):
+    on_a_gpu(monkeypatch, [])
+    reduction = Reduction(resolve(["forward"]))
+    tokens = torch.randn(shape)
+    with NothingIsLookedAt():
+        with pytest.raises(AssertionError):
+            bool(tokens.sum() > 0)
+        found = stacked(tokens, [("raw", "spectrum"), *WANTED])
+        for layer in (Layer("h.*", index, f"h.{index}", "Block") for index in range(3)):
+            reduction.activation(layer, tokens, None, 0)
+    assert set(found.waiting) == set(FORMS)
+    reduction.end_of_batch()
+    assert {row.status for row in reduction.rows()} == {"ok"}
