@@ -62,7 +62,8 @@ def _panel(name: str, points: Sequence[dict[str, Any]]) -> str:
     every = [value for curve in curves for value in curve]
     across, up = Axis(at[0], at[-1], log=True), Axis(10 ** _below(min(every)), 10 ** (_below(max(every)) + 1), log=True)
     label = f"extra milliseconds against {ACROSS[name]}"
-    return str(draw(Chart(label, ACROSS[name], "extra ms", across, up, lines)))
+    chart = str(draw(Chart(label, ACROSS[name], "extra ms", across, up, lines)))
+    return re.sub(r' ([a-z-]+)=([^\s">]+)(?=[ >])', r' \1="\2"', chart)  # a page may leave the quotes out, XML may not
 
 
 def _below(value: float) -> int:
