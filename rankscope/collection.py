@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankscope.cells import Cell, Sample, sample
-from rankscope.measures import evaluate
+from rankscope.measures import draw, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,9 @@ class Collection:
 
     def rows(self) -> tuple[Row, ...]:
         """The rows of all cells that hold one number a sequence, in the order in which places were seen."""
-        return tuple(cell.row() for cell in self._shown() if not cell.request.measure.vector)
+        cells = [cell for cell in self._shown() if not cell.request.measure.vector]
+        draw(place for cell in cells for place in cell.compared())
+        return tuple(cell.row() for cell in cells)
 
     def vectors(self) -> tuple[Vector, ...]:
         """The others: several numbers a sequence."""
@@ -52,7 +54,7 @@ class Collection:
     def _shown(self) -> Iterator[Cell]:
         """The cells that make a row: a failure of heads whose number is unknown stands for all heads, unless told."""
         seen = {key[:4] for key, cell in self.cells.items() if cell.head is not None}
-        for key, cell in self.cells.items():
+        for key, cell in sorted(self.cells.items(), key=lambda item: item[1].scope == "batch"):  # gradients come last
             together = replace(cell.request, per_head=False)
             told = key[:4] in seen or together in self.at(together.measure.site)
             if not cell.request.per_head or cell.head is not None or not told:
@@ -102,14 +104,16 @@ class Collection:
         heads: Sequence[int] = (),
     ) -> Group:
         """The sequences without NaN and infinity; for the others a sample with the reason."""
-        finite = torch.isfinite(group.tokens).flatten(1).all(1).tolist()
+        finite = torch.isfinite(group.tokens.flatten(1).sum(1))  # one pass; the entries are looked at only in doubt
+        if not bool(finite.all()):
+            finite = torch.isfinite(group.tokens).flatten(1).all(1)
         rows, width = group.tokens.shape[1:]
-        bad = [number for number, ok in zip(group.numbers, finite, strict=True) if not ok]
+        bad = [number for number, ok in zip(group.numbers, finite.tolist(), strict=True) if not ok]
         for request in requests:
             for head in heads if request.per_head else ONE:
                 cell = self.cell(request, layer, parameter, dtype, head)
                 cell.samples += [Sample(number, None, rows, width, NOT_FINITE) for number in bad]
-        return group.pick([index for index, ok in enumerate(finite) if ok])
+        return group.pick([index for index, ok in enumerate(finite.tolist()) if ok])
 
     def collect(
         self,
@@ -139,10 +143,8 @@ class Collection:
             measure = request.measure
             cells = [self.cell(request, layer, parameter, dtype, head) for head in (heads if request.per_head else ONE)]
             if rows < measure.min_tokens:
-                short = (real or rows) < measure.min_tokens  # zero tokens are a finding, and cost the row its value
-                reason = f"fewer than {measure.min_tokens} {'' if short else 'non-zero '}tokens"
                 for cell in cells:
-                    cell.samples += [Sample(number, None, rows, width, reason, short=short) for number in group.numbers]
+                    cell.samples += too_short(request, group.numbers, (rows, width), real)
                 continue
             try:
                 needs = {need: material(request, need) for need in measure.needs}
@@ -157,13 +159,42 @@ class Collection:
                     tensor if tensor is None or not request.per_head else tensor[:, index]
                     for tensor in (values, errors, *beside)
                 ]
-                cell.samples += _samples(group.numbers, of_head, (rows, width), measure.undefined)
+                cell.samples += samples(group.numbers, of_head, (rows, width), measure.undefined)
 
 
-def _samples(
-    numbers: list[int], found: list[torch.Tensor | None], shape: tuple[int, int], undefined: str
+def too_short(request: Request, numbers: Sequence[int], shape: tuple[int, int], real: int | None) -> list[Sample]:
+    """Samples that say why there is no number: too few tokens.
+
+    Args:
+        request: what was asked for.
+        numbers: of the sequences.
+        shape: rows and width of what is left of each.
+        real: their tokens, where zero ones were left out.
+
+    Returns:
+        One sample a sequence.
+    """
+    least = request.measure.min_tokens
+    short = (real or shape[0]) < least  # zero tokens are a finding, and cost the row its value
+    reason = f"fewer than {least} {'' if short else 'non-zero '}tokens"
+    return [Sample(number, None, *shape, reason, short=short) for number in numbers]
+
+
+def samples(
+    numbers: Sequence[int], found: Sequence[torch.Tensor | None], shape: tuple[int, int], undefined: str
 ) -> list[Sample]:
-    """One sample a sequence from values, error bounds, ceilings and references, (batch) or, of vectors, (batch, n)."""
+    """One sample a sequence.
+
+    Args:
+        numbers: of the sequences.
+        found: values, error bounds, ceilings and references, (batch) or, of vectors, (batch, n); None where there are
+            none.
+        shape: tokens and width.
+        undefined: the reason, should a value be NaN.
+
+    Returns:
+        The samples.
+    """
     columns: list[list[Any]] = [[None] * len(numbers) if tensor is None else tensor.tolist() for tensor in found]
     return [
         sample(number, value, shape, undefined, *others)

@@ -17,7 +17,7 @@ CHUNK_BYTES = 256 * 2**20  # one activation is taken to float64 for this many by
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Sequences of equal length: `tokens` (batch, tokens, width) float64, their numbers in the run.
+    """Sequences of equal length: `tokens` (batch, tokens, width), their numbers in the run.
 
     `positions` (batch, tokens) are the places of the tokens in their padded sequences, None where nothing was padded.
     """
@@ -25,6 +25,14 @@ class Group:
     tokens: Tensor
     numbers: list[int]
     positions: Tensor | None = None
+
+    def without_tokens(self) -> Group:
+        """The same sequences, their tokens let go."""
+        return Group(self.tokens.new_empty(0), self.numbers, self.positions)
+
+    def double(self) -> Group:
+        """The same sequences in float64."""
+        return Group(self.tokens.double(), self.numbers, self.positions)
 
     def pick(self, indices: list[int]) -> Group:
         """Some of the sequences."""
@@ -34,16 +42,17 @@ class Group:
         return Group(self.tokens[indices], [self.numbers[i] for i in indices], positions)
 
 
-def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Group]:
+def groups(tokens: Tensor, keep: Tensor | None, first: int = 0, most: int | None = None) -> Iterator[Group]:
     """Sequences of a batch by their number of real tokens, in chunks of bounded memory.
 
     Args:
         tokens: (batch, tokens, width).
         keep: (batch, tokens), true at real tokens; None where all are.
         first: the number of the first sequence in the run.
+        most: bytes of a group in float64; a group of one sequence may have more.
 
     Yields:
-        Groups in float64, padding left out.
+        Groups in the dtype of the tokens, padding left out.
 
     Example:
         >>> keep = torch.tensor([[True, True, False], [True, True, True]])
@@ -51,19 +60,19 @@ def groups(tokens: Tensor, keep: Tensor | None, first: int = 0) -> Iterator[Grou
         [(1, 2, 5), (1, 3, 5)]
     """
     tokens = with_float64(tokens)
-    lengths = torch.full((len(tokens),), tokens.shape[1]) if keep is None else keep.sum(1).cpu()
-    whole = max(1, CHUNK_BYTES // max(1, 8 * tokens.shape[1] * tokens.shape[2]))
-    for length in sorted(set(lengths.tolist())):
-        members = (lengths == length).nonzero().flatten().tolist()
+    lengths = [tokens.shape[1]] * len(tokens) if keep is None else keep.sum(1).tolist()
+    whole = max(1, (CHUNK_BYTES if most is None else most) // max(1, 8 * tokens.shape[1] * tokens.shape[2]))
+    for length in sorted(set(lengths)):
+        members = [index for index, each in enumerate(lengths) if each == length]
         for start in range(0, len(members), whole):
             part = members[start : start + whole]
             numbers = [first + member for member in part]
             if keep is None or length == tokens.shape[1]:
-                yield Group(tokens[part].double(), numbers)
+                yield Group(tokens if len(part) == len(tokens) else tokens[part], numbers)
             else:
                 positions = torch.stack([keep[i].nonzero().flatten() for i in part]).to(tokens.device)
                 rows = torch.stack([tokens[i][at] for i, at in zip(part, positions, strict=True)])
-                yield Group(rows.double(), numbers, positions)
+                yield Group(rows, numbers, positions)
 
 
 def with_float64(tensor: Tensor) -> Tensor:

@@ -158,14 +158,15 @@ def inspect_source(
     Returns:
         The model and its stacks, without a description of a file.
     """
+    from rankscope.capture.planning import planned
     from rankscope.capture.session import undisturbed
-    from rankscope.pipeline import MeasureOptions, planned
+    from rankscope.pipeline import MeasureOptions
     from rankscope.placing import placed, to_model
 
     options = options or MeasureOptions()
     model, device, dtype = placed(source, options.device, options.dtype)
     with undisturbed(model):
-        plan, _ = planned(model, to_model(batch, device, dtype), layout, options)
+        plan, _ = planned(model, to_model(batch, device, dtype), layout, options.layers, options.skip_layers)
     return Inspection(
         source.spec, model=_model_facts(source), stacks=_stacks(plan), skipped=plan.skipped, notes=plan.notes
     )

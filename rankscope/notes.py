@@ -10,8 +10,8 @@ from rankscope.records import Note
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rankscope.deferred import Common, Dominant
     from rankscope.records import Depth, Layer, Row, Vector
-    from rankscope.reduction import Common, Dominant
 
 DOMINANT = 10.0  # a token this many times the median norm is named where raw and unit form disagree
 FEATURES = 3  # how many features are named

@@ -15,21 +15,20 @@ import torch
 from torch import Tensor
 
 from rankscope._version import __version__
-from rankscope.capture.layout import Unmeasurable, axes
+from rankscope.backward import Backward
 from rankscope.capture.losses import check_loss, loss_named
-from rankscope.capture.plan import Plan, plan
-from rankscope.capture.session import call, undisturbed
-from rankscope.capture.slicing import first_sequences
-from rankscope.capture.trace import Trace, trace
+from rankscope.capture.planning import FEW_TOKENS, planned
+from rankscope.capture.session import undisturbed
 from rankscope.capture.wrappers import class_name
 from rankscope.depth import verdicts
-from rankscope.errors import CaptureError, InputError, RankscopeError
+from rankscope.errors import InputError, RankscopeError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.random import parse
 from rankscope.measures import resolve
+from rankscope.memory import Memory, size
 from rankscope.notes import common_direction, dominance, kept_apart
-from rankscope.placing import check_place, placed, to_model
-from rankscope.records import Batch, Coverage, Inputs, Note, Report, Row, Source, Vector
+from rankscope.placing import check_place, free_share, placed, to_model
+from rankscope.records import Batch, Coverage, Inputs, Report, Row, Source, Vector
 from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Loss = Callable[[Any, Batch], Tensor]
+Progress = Callable[[str, int, int | None], None]
 ALONE = threading.RLock()  # hooks, modes and switches of torch belong to the process: one probe at a time
 
 
@@ -58,6 +58,7 @@ class MeasureOptions:
     loss: str | Loss = "auto"
     grad_tokens: int = 1024
     spectra: str = "auto"
+    memory: str | int | None = None
 
 
 _KINDS: tuple[Any, ...] = (LoadOptions, InputOptions, MeasureOptions)
@@ -146,7 +147,7 @@ def measure(
     source: Source,
     inputs: Inputs,
     options: MeasureOptions | None = None,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Measure a model on inputs.
 
@@ -164,11 +165,9 @@ def measure(
     """
     options = options or MeasureOptions()
     check_options(options)
-    requests, loss = resolve(options.measures), loss_named(options.loss)
+    loss = loss_named(options.loss)
     model, device, dtype = placed(source, options.device, options.dtype)
-    reduction = Reduction(requests, cast("Method", options.spectra))
     fingerprint = Fingerprint()
-    notes: list[Note] = []
     with undisturbed(model):
         run: Run | None = None
         first: Batch | None = None
@@ -177,14 +176,15 @@ def measure(
             batch = to_model(given, device, dtype)
             if run is None:
                 first = batch
-                chosen, declared = planned(model, batch, inputs.layout, options)
-                run = Run(model, chosen, reduction, inputs.layout, declared, progress)
-            run.batch(batch)
+                allowed = free_share(device) if options.memory is None else size(options.memory)
+                run, backward = _first_run(model, batch, inputs.layout, options, loss, allowed, progress)
+            else:
+                run.batch(batch)
         if run is None or first is None:
             raise InputError("RS250", "the inputs hold no batch: nothing was measured")
         run.finish()
-        if reduction.wants("gradient") or reduction.wants("weight_gradient"):
-            notes += run.gradients(first, loss, options.grad_tokens)
+        notes = backward.finish(first)
+    reduction = run.reduction
     rows, vectors = reduction.rows(), reduction.vectors()
     depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
     told = (*dominance(reduction.dominant, rows), *told, *common_direction(reduction.common, depth, rows))
@@ -228,6 +228,8 @@ def check_options(options: MeasureOptions, gathering: InputOptions | None = None
     resolve(options.measures)
     check_loss(options.loss)
     check_place(options.device, options.dtype)
+    if options.memory is not None:
+        size(options.memory)
     for text in gathering.random if gathering else ():
         parse(text)
     if options.spectra not in get_args(Method):
@@ -235,44 +237,39 @@ def check_options(options: MeasureOptions, gathering: InputOptions | None = None
         raise error
 
 
-def planned(
-    model: nn.Module, batch: Batch, layout: str | None, options: MeasureOptions
-) -> tuple[Plan, tuple[torch.Size, bool] | None]:
-    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis.
+def _first_run(
+    model: nn.Module,
+    batch: Batch,
+    layout: str | None,
+    options: MeasureOptions,
+    loss: str | Loss,
+    memory: int,
+    progress: Progress | None,
+) -> tuple[Run, Backward]:
+    """A run that has measured its first batch, and with it the gradients where one forward pass does for both.
 
-    Args:
-        model: the model, inside `undisturbed`.
-        batch: where the model is.
-        layout: the axes of the inputs, if the user gave them.
-        options: `layers` and `skip_layers` are used.
+    The trace is of a few tokens, to be quick; where the batch does not run as they did, of a whole sequence. A pass
+    that fails for the sake of the gradients is repeated without them, from a clean slate.
 
     Returns:
-        The plan, and what the model's own mask says of the axes.
-
-    Raises:
-        CaptureError: the model is TorchScript, or does not run while it is watched.
+        The run, and what gives its gradients.
     """
-    scripted = next((name for name, part in model.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
-    if scripted is not None:
-        raise CaptureError(
-            "RS404",
-            f"{scripted or type(model).__name__} is TorchScript: its parts run outside Python, where no hook is called",
-            remedies=[("Give the class instead", "rankscope probe yourmodule:Net --weights FILE")],
-        )
-    with torch.no_grad():
-        watched: Trace | None = None
-        if all(getattr(module, "batch_first", True) for module in model.modules()):
-            try:
-                watched = trace(model, first_sequences(batch, 1, axes(batch, layout)))
-            except (CaptureError, Unmeasurable):
-                watched = None  # the model may need the whole batch
-        if watched is None:
-            try:
-                watched = trace(model, batch)
-            except CaptureError as error:
-                call(model, batch, suggest=True)  # where the model itself fails, its own error is the one to tell
-                raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
-    return plan(watched, options.layers, options.skip_layers), watched.declared
+    requests = resolve(options.measures)
+
+    def begun() -> tuple[Run, Backward]:
+        reduction = Reduction(requests, cast("Method", options.spectra), Memory(memory))
+        run = Run(model, chosen, reduction, layout, declared, progress)
+        return run, Backward(run, loss, options.grad_tokens, progress)
+
+    for most_tokens in (FEW_TOKENS, None):
+        chosen, declared = planned(model, batch, layout, options.layers, options.skip_layers, most_tokens)
+        run, backward = begun()
+        if not backward.together(batch):
+            run, backward = begun()
+            run.batch(batch)
+        if not run.strayed:
+            break
+    return run, backward
 
 
 def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:

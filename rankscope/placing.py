@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from rankscope.errors import UsageError
+from rankscope.memory import default
 from rankscope.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -79,6 +80,18 @@ def check_place(name: str, dtype: str | None) -> None:
         )
 
 
+def free_share(device: torch.device) -> int:
+    """The memory that rankscope takes where no allowance is given: half of what is free where the model is.
+
+    Args:
+        device: of the model.
+
+    Returns:
+        Bytes.
+    """
+    return default(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None)
+
+
 def _moved(model: nn.Module, device: torch.device, dtype: torch.dtype | None, *, live: bool) -> nn.Module:
     """The model on another device or in another dtype; of a live one a copy."""
     try:
@@ -134,5 +147,5 @@ def to_model(batch: Batch, device: torch.device, dtype: torch.dtype | None) -> B
             return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
         return value
 
-    keep = {name: mask.to(device) for name, mask in batch.keep.items()}
+    keep = {name: mask.cpu() for name, mask in batch.keep.items()}  # looked at by the program, not by the model
     return replace(batch, args=tree_map(move, batch.args), kwargs=tree_map(move, dict(batch.kwargs)), keep=keep)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from rankscope.attending import reduce_attention, reduce_values
-from rankscope.cells import Sample, sample
-from rankscope.collection import Collection, given
-from rankscope.groups import Group, groups, without_zero_rows
-from rankscope.measures import Request, evaluate, in_form, norm
-from rankscope.spectra import Pooled, spectrum
+from rankscope.cells import Sample
+from rankscope.collection import NOT_FINITE, Collection, given
+from rankscope.deferred import Deferred
+from rankscope.groups import CHUNK_BYTES, Group, groups, without_zero_rows
+from rankscope.measures import Request, in_form, norm
+from rankscope.memory import Memory
+from rankscope.moments import bytes_of
+from rankscope.pooling import Pooling
+from rankscope.records import Spectrum
+from rankscope.spectra.several import dtype_of, shape_of, spectra, work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,31 +25,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rankscope.attending import Maps, Masks
-    from rankscope.records import Layer, Row, Site, Spectrum, Status, Vector
+    from rankscope.deferred import Common, Dominant
+    from rankscope.records import Layer, Row, Site, Status, Vector
     from rankscope.spectra.engine import Method
-
-LEAST = 4  # tokens from which a mean direction is taken
-
-
-@dataclass(slots=True)
-class Dominant:
-    """The token with the largest norm of a layer, as a multiple of the median norm of its sequence."""
-
-    ratio: float
-    sequence: int
-    token: int
+    from rankscope.spectra.several import Found, Matrix
 
 
-@dataclass(slots=True)
-class Common:
-    """The direction γ that the unit tokens of a layer share, over the sequences seen so far.
+@dataclass(frozen=True, slots=True)
+class WeightGradient:
+    """∂L/∂W of one weight as a matrix, formed or as factors; its rank is at most `tokens`."""
 
-    `size` sums ‖γ‖², `shares` (width,) sums γ_j²/‖γ‖², the part that feature j carries.
-    """
-
-    shares: Tensor
-    size: float = 0.0
-    sequences: int = 0
+    layer: Layer
+    parameter: str
+    matrix: Matrix
+    tokens: int
 
 
 class Reduction:
@@ -54,18 +47,39 @@ class Reduction:
     Args:
         requests: the measures asked for.
         method: how spectra are computed: ``auto``, ``gram64`` or ``svd``.
+        memory: what may be held at once; 4 GiB where None.
     """
 
-    def __init__(self, requests: Sequence[Request], method: Method = "auto") -> None:
-        self._method = method
+    def __init__(self, requests: Sequence[Request], method: Method = "auto", memory: Memory | None = None) -> None:
+        self._method, self.memory = method, memory or Memory()
         self._collection = Collection(requests)
-        self._pools: dict[tuple[Layer, str], Pooled] = {}
-        self.dominant: dict[Layer, Dominant] = {}
-        self.common: dict[Layer, Common] = {}
+        block = self._collection.at("block")
+        pooled = [request for request in block if request.scope == "pooled"]
+        self._immediate = [r for r in block if r.scope == "sequence" and r.measure.moments is None]
+        rest = [r for r in block if r.scope == "sequence" and r.measure.moments is not None]
+        self._deferred = Deferred(self._collection, rest, method, self.memory)
+        self._pooling = Pooling(self._collection, pooled, self.memory)
+
+    @property
+    def dominant(self) -> dict[Layer, Dominant]:
+        """The token of largest norm, by layer."""
+        self._deferred.finish()
+        return self._deferred.dominant
+
+    @property
+    def common(self) -> dict[Layer, Common]:
+        """The direction that the tokens share, by layer."""
+        self._deferred.finish()
+        return self._deferred.common
 
     def wants(self, site: Site) -> bool:
         """Whether any measure of a site was asked for."""
         return bool(self._collection.at(site))
+
+    @property
+    def exact(self) -> bool:
+        """Whether spectra are those of the matrices themselves, by an SVD."""
+        return self._method == "svd"
 
     @property
     def min_tokens(self) -> int:
@@ -88,21 +102,31 @@ class Reduction:
 
     def activation(self, layer: Layer, tokens: Tensor, keep: Tensor | None, first: int) -> None:
         """Reduce one activation (batch, tokens, width); `first` is the number of its first sequence in the run."""
-        requests = self._collection.at("block")
-        plain = [request for request in requests if not request.form.startswith("unit")]
-        unit = [request for request in requests if request.form.startswith("unit")]
-        for group in groups(tokens, keep, first):
-            finite = self._collection.finite(layer, requests, group, tokens.dtype)
-            if not finite.numbers:
-                continue
-            norms, real = norm(finite.tokens, -1), finite.tokens.shape[1]
-            if real:
-                self._note_dominant(layer, norms, finite)
-            self._block(layer, plain, finite, tokens.dtype, real)
-            if unit:
-                for group_ in without_zero_rows(finite, norms):
-                    self._note_common(layer, group_.tokens)
-                    self._block(layer, unit, group_, tokens.dtype, real)
+        for group in groups(tokens, keep, first, self.memory.share(16, CHUNK_BYTES)):  # and the forms made of it
+            self._deferred.add(layer, group, tokens.dtype)
+            self._pooling.add(layer, group, tokens.dtype)
+            if self._immediate:
+                self._with_tokens(layer, group)
+
+    def _with_tokens(self, layer: Layer, group: Group) -> None:
+        """Evaluate what takes the tokens themselves, sequence by sequence."""
+        requests, (real, width) = self._immediate, group.tokens.shape[1:]
+        need = bytes_of(real, width, [(request.form, "size") for request in requests])
+        if reason := self.memory.refusal(need, f"one sequence of {real} × {width}"):
+            self._collection.fail(requests, layer, "skipped", reason)
+            return
+        finite = self._collection.finite(layer, requests, group, group.tokens.dtype)
+        for index in range(len(finite.numbers)):
+            exact = finite.pick([index]).double()
+            raw = [request for request in requests if not request.form.startswith("unit")]
+            self._block(layer, raw, exact, group.tokens.dtype, real)
+            if unit := [request for request in requests if request not in raw]:
+                for rest in without_zero_rows(exact, norm(exact.tokens, -1)):
+                    self._block(layer, unit, rest, group.tokens.dtype, real)
+
+    def end_of_batch(self) -> None:
+        """Evaluate what waited for the last layer."""
+        self._deferred.finish()
 
     def values(self, layer: Layer, found: Mapping[str, Tensor | None], keep: Tensor | None, first: int) -> None:
         """Reduce `value`, `mixed_value` and `first_value`, (batch, heads, tokens, width) each, at a layer."""
@@ -117,103 +141,56 @@ class Reduction:
         requests = self._collection.at("gradient")
         for request in requests:
             self._collection.cell(request, layer).sequences = sequences
-        for group in groups(gradient.unsqueeze(0), None):
+        for group in map(Group.double, groups(gradient.unsqueeze(0), None)):
             if self._collection.finite(layer, requests, group, gradient.dtype).numbers:
                 material = given(gradient=group.tokens, last_gradient=last_gradient.unsqueeze(0).double())
                 self._collection.collect(layer, requests, group, gradient.dtype, material)
 
-    def weight_gradient(self, layer: Layer, parameter: str, gradient: Tensor, tokens: int, sequences: int = 1) -> None:
-        """Reduce ∂L/∂W of one weight, its axes after the first taken together; its rank is at most `tokens`."""
+    def weight_gradients(self, found: list[WeightGradient], sequences: int = 1) -> None:
+        """Reduce ∂L/∂W of many weights; the list is emptied, so that each is let go when it is solved."""
         requests = self._collection.at("weight_gradient")
-        for group in groups(gradient.flatten(1).unsqueeze(0), None):
-            finite = self._collection.finite(layer, requests, group, gradient.dtype, parameter)
+        places: list[tuple[Layer, str, tuple[int, int]]] = []
+        matrices: list[Matrix] = []
+        for each in found:
+            reason = self.memory.refusal(work(each.matrix), f"the gradient of {each.parameter}")
+            if reason:
+                self.fail("weight_gradient", each.layer, "skipped", reason, each.parameter)
+                continue
             for request in requests:
-                cell = self._collection.cell(request, layer, parameter)
-                cell.tokens, cell.sequences = tokens, sequences
-            if finite.numbers:
-                solve = cache(partial(spectrum, finite.tokens, method=self._method, source_dtype=gradient.dtype))
-                self._collection.collect(layer, requests, finite, gradient.dtype, partial(_solved, solve), parameter)
+                cell = self._collection.cell(request, each.layer, each.parameter, dtype_of(each.matrix))
+                cell.tokens, cell.sequences = each.tokens, sequences
+            places.append((each.layer, each.parameter, shape_of(each.matrix)))
+            matrices.append(each.matrix)
+        found.clear()
+        solved = spectra(matrices, self._method, self.memory.total - self.memory.held)
+        for (layer, parameter, shape), spectrum in zip(places, solved, strict=True):
+            self._weight(layer, parameter, shape, spectrum)
+
+    def _weight(self, layer: Layer, parameter: str, shape: tuple[int, int], found: Found) -> None:
+        """Fill the cells of one weight."""
+        requests = self._collection.at("weight_gradient")
+        cells = [self._collection.cell(request, layer, parameter) for request in requests]
+        for cell in cells:
+            if found is None:
+                cell.samples.append(Sample(0, None, *shape, NOT_FINITE))
+            elif isinstance(found, str):
+                cell.failure = ("error", found)
+        if isinstance(found, Spectrum):
+            batch = replace(found, singular_values=found.singular_values[None], error=found.error[None])
+            group, dtype = Group(torch.empty(1, *shape, device="meta"), [0]), cells[0].dtype or torch.float32
+            self._collection.collect(layer, requests, group, dtype, given(gradient_spectrum=batch), parameter)
 
     def _block(self, layer: Layer, requests: Sequence[Request], group: Group, dtype: torch.dtype, real: int) -> None:
-        """Measure one group, of `real` tokens with the zero ones; each form and each spectrum is computed once."""
+        """Measure one group, of `real` tokens with the zero ones; each form is computed once."""
         forms: dict[str, Tensor] = {}
-        spectra: dict[str, Any] = {}
 
-        def material(request: Request, need: str) -> Any:
+        def material(request: Request, _need: str) -> Tensor:
             if request.form not in forms:
                 forms[request.form] = in_form(group.tokens, request.form)
-            if need == "tokens":
-                return forms[request.form]
-            if request.form not in spectra:
-                spectra[request.form] = spectrum(forms[request.form], method=self._method, source_dtype=dtype)
-            return spectra[request.form]
+            return forms[request.form]
 
-        pooled = [request for request in requests if request.scope == "pooled"]
-        if pooled:
-            name = _pool_form(pooled[0])
-            pool = self._pools.setdefault((layer, name), Pooled())
-            pool.add(in_form(group.tokens, name).flatten(0, 1))
-        for request in pooled:
-            cell = self._collection.cell(request, layer, dtype=dtype)
-            cell.samples += [Sample(n, 0.0, group.tokens.shape[1], group.tokens.shape[2]) for n in group.numbers]
-        in_sequence = [request for request in requests if request.scope == "sequence"]
-        self._collection.collect(layer, in_sequence, group, dtype, material, real=real)
+        self._collection.collect(layer, requests, group, dtype, material, real=real)
 
     def _finish(self) -> None:
-        """Turn the samples of pooled cells, which only say what went into a pool, into the one value of the pool."""
-        pools, self._pools = self._pools, {}
-        solved: dict[tuple[Layer, str], Spectrum] = {}
-        for cell in self._collection.cells.values():
-            form, pool = cell.request.form, pools.get((cell.layer, _pool_form(cell.request)))
-            if cell.request.scope != "pooled" or pool is None or cell.failure or any(s.reason for s in cell.samples):
-                continue
-            cell.sequences, measure = len(cell.samples), cell.request.measure
-            if pool.count < measure.min_tokens:
-                few = f"fewer than {measure.min_tokens} {'non-zero ' if form.startswith('unit') else ''}tokens"
-                cell.samples = [Sample(0, None, pool.count, cell.samples[0].width, few)]
-                continue
-            try:
-                if (cell.layer, form) not in solved:
-                    solved[cell.layer, form] = pool.spectrum(centered=form.endswith("centered"))
-                found = solved[cell.layer, form]
-                values, errors = evaluate(cell.request, spectrum=found)
-            except Exception as error:
-                cell.failure = ("error", f"{type(error).__name__}: {error}")
-                continue
-            bound = None if errors is None else errors.tolist()
-            shape = (found.rows, found.width)
-            cell.samples = [sample(0, values.tolist(), shape, measure.undefined, bound)]
-
-    def _note_dominant(self, layer: Layer, norms: Tensor, group: Group) -> None:
-        (largest, at), ordered, count = norms.max(dim=1), norms.sort(dim=1).values, norms.shape[1]
-        middle = ordered[:, (count - 1) // 2] / 2 + ordered[:, count // 2] / 2
-        ratios = (largest / middle).nan_to_num(nan=0.0, posinf=0.0)
-        best = int(ratios.argmax())
-        ratio = float(ratios[best])
-        if layer not in self.dominant or ratio > self.dominant[layer].ratio:
-            token = int(at[best]) if group.positions is None else int(group.positions[best, at[best]])
-            self.dominant[layer] = Dominant(ratio, group.numbers[best], token)
-
-    def _note_common(self, layer: Layer, tokens: Tensor) -> None:
-        """Add the mean unit token γ of each sequence; only the share of every feature in ‖γ‖² is kept."""
-        if tokens.shape[1] < LEAST:
-            return
-        gamma = torch.einsum("bt,btd->bd", 1 / norm(tokens, -1), tokens) / tokens.shape[1]
-        squares = gamma.square()
-        sizes = squares.sum(1)
-        sound = torch.isfinite(sizes) & (sizes > 0)
-        shares = (squares[sound] / sizes[sound].unsqueeze(1)).sum(0).cpu()
-        common = self.common.setdefault(layer, Common(torch.zeros_like(shares)))
-        if common.shares.shape == shares.shape:
-            common.shares += shares
-            common.size += float(sizes[sound].sum())
-            common.sequences += int(sound.sum())
-
-
-def _solved(solve: Any, _request: Request, _need: str) -> Any:
-    """A spectrum that is solved where it is first asked for, so that a failure is that of the rows that asked."""
-    return solve()
-
-
-def _pool_form(request: Request) -> Literal["raw", "unit"]:
-    return "unit" if request.form.startswith("unit") else "raw"
+        self._deferred.finish()
+        self._pooling.finish()

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankscope.capture.attention import arrange_values
-from rankscope.capture.gradients import gradients
 from rankscope.capture.layout import Axes, Declared, Unmeasurable, axes, read
 from rankscope.capture.maps import arrange_maps
 from rankscope.capture.session import forward
-from rankscope.capture.slicing import first_sequences
-from rankscope.errors import CaptureError, UsageError
+from rankscope.errors import CaptureError
 from rankscope.records import Batch, Layer, Note
 
 if TYPE_CHECKING:
@@ -56,8 +54,8 @@ class Run:
         self.shapes: dict[Layer, tuple[int, ...]] = {}
         self.unread: dict[Layer, str] = {}  # layers that ran, but whose output could not be read
         self.notes: list[Note] = []
-        self._model, self._layout, self._declared, self._progress = model, layout, declared, progress
-        self._batch, self._where = Batch(), Axes(0, None, None)
+        self.model, self._layout, self._declared, self._progress = model, layout, declared, progress
+        self._batch, self.where = Batch(), Axes(0, None, None)
         self._first_values: dict[str, Tensor | None] = {}  # of this batch, by stack, and so the tokens of its layers
         self._tokens: dict[str, int] = {}
         self._short: Counter[str] = Counter()  # sequences with too few tokens, by stack
@@ -67,17 +65,38 @@ class Run:
         self._seen = self._batches = 0
         self._decoders = {layer.stack for layer in plan.layers if "decoder" in layer.stack}
 
-    def batch(self, batch: Batch) -> None:
-        """Measure one batch."""
-        self._enter(batch)
+    def batch(self, batch: Batch, also: Callable[[Place, Tensor], None] | None = None) -> Any:
+        """Measure one batch.
+
+        Args:
+            batch: the arguments.
+            also: is shown every place and its activation too; the model then runs so that it can be differentiated.
+
+        Returns:
+            What the model returned.
+        """
+        self.enter(batch)
         self._seen, self._tokens = 0, {}
         observe_values = self._values if self.reduction.wants("value") else None
         observe_attention = self._attention if self.reduction.wants("attention") else None
-        with torch.no_grad():
-            forward(self._model, batch, self.plan, self._activation, observe_values, observe_attention, self._told.add)
+
+        def observe(place: Place, tensor: Tensor) -> None:
+            if also:
+                also(place, tensor)
+            self._activation(place, tensor)
+
+        with torch.set_grad_enabled(also is not None):
+            output = forward(self.model, batch, self.plan, observe, observe_values, observe_attention, self._told.add)
         self._first_values = {}
-        self.sequences += self._where.batch
+        self.reduction.end_of_batch()
+        self.sequences += self.where.batch
         self._batches += 1
+        return output
+
+    @property
+    def strayed(self) -> bool:
+        """Whether some place ran more or less often than when the model was traced."""
+        return bool(self._told)
 
     def finish(self) -> None:
         """Say of every layer that gave nothing why.
@@ -112,20 +131,22 @@ class Run:
         if layer not in self._attended:
             self.reduction.fail("attention", layer, "undefined", self.plan.no_attention.get(key, idle))
 
-    def _enter(self, batch: Batch) -> None:
+    def enter(self, batch: Batch) -> None:
+        """Read the axes of a batch, and what of it is padding: `read` goes by them."""
         self._batch = batch
         try:
-            self._where = axes(batch, self._layout, self._declared)
+            self.where = axes(batch, self._layout, self._declared)
         except Unmeasurable:
-            self._where = Axes(1, None, None)
+            self.where = Axes(1, None, None)
 
+    @torch.no_grad()
     def _activation(self, place: Place, tensor: Tensor) -> None:
         layer = place.layer
         self._seen += 1
         if self._progress:
             self._progress(f"batch {self._batches + 1}: {layer.name}", self._seen, len(self.plan.places))
         try:
-            tokens, keep = self._read(tensor.detach(), place)
+            tokens, keep = self.read(tensor.detach(), place)
             self._reduce(layer, tokens, keep)
         except Unmeasurable as reason:
             self.unread[layer] = str(reason)
@@ -149,13 +170,14 @@ class Run:
         self.shapes[layer] = max(self.shapes.get(layer, ()), tuple(tokens.shape[1:]))  # batches may differ in length
         self.reduction.activation(layer, tokens, keep, self.sequences)
 
+    @torch.no_grad()
     def _values(self, place: ValuePlace, value: Tensor, mixed: Tensor) -> None:
         layer = place.layer
         self._valued.add(layer)
         try:
             tokens = self._tokens.get(layer.stack)  # unknown where attention runs before the first block
-            values = arrange_values(value.detach(), place.repeated, self._where, tokens)
-            entering = values if mixed is value else arrange_values(mixed.detach(), place.repeated, self._where, tokens)
+            values = arrange_values(value.detach(), place.repeated, self.where, tokens)
+            entering = values if mixed is value else arrange_values(mixed.detach(), place.repeated, self.where, tokens)
             keep = self._keep(layer.stack, values.shape[0], values.shape[2])
         except Unmeasurable as reason:
             self._first_values.setdefault(layer.stack, None)
@@ -165,12 +187,13 @@ class Run:
         found = {"value": values, "mixed_value": entering, "first_value": first}
         self.reduction.values(layer, found, keep, self.sequences)
 
+    @torch.no_grad()
     def _attention(self, place: AttentionPlace, maps: AttentionMaps) -> None:
         layer, parameter = place.layer, "cross" if place.kind == "cross" else None
         self._attended.add(layer)
         try:
             tokens = self._tokens.get(layer.stack)  # unknown where attention runs before the first block
-            arranged = arrange_maps(maps, self._where, tokens, place.kind)
+            arranged = arrange_maps(maps, self.where, tokens, place.kind)
             queries = self._keep(layer.stack, len(arranged), arranged.queries)
             keys = self._keep_keys(layer.stack, len(arranged), arranged.keys) if parameter else queries
             self.reduction.attention(layer, arranged, (queries, keys), self.sequences, parameter)
@@ -179,9 +202,9 @@ class Run:
         except Exception as error:  # the maps are recomputed here: a failure of that is not one of the model
             self.reduction.fail("attention", layer, "error", f"{type(error).__name__}: {error}", parameter)
 
-    def _read(self, tensor: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+    def read(self, tensor: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
         """What a layer gave, or a gradient of it, as tokens (batch, tokens, width) with a mask of the real ones."""
-        tokens, keep = read(tensor, place.module, self._where)
+        tokens, keep = read(tensor, place.module, self.where)
         if keep is None:
             keep = self._keep(place.layer.stack, tokens.shape[0], tokens.shape[1])
         return tokens, keep
@@ -210,78 +233,3 @@ class Run:
             sizes = ", ".join(f"{name} {list(mask.shape)}" for name, mask in padded.items())
             raise Unmeasurable(f"its {sequences} × {tokens} tokens do not fit the padding mask ({sizes})")
         return fitting[0]
-
-    def gradients(self, batch: Batch, loss: str | Callable[[Any, Batch], Tensor], limit: int) -> list[Note]:
-        """Measure gradients over the first sequences of a batch: at most `limit` real tokens, at least one sequence."""
-        self._enter(batch)
-        chosen = first_sequences(batch, self._count(batch, limit), self._where)
-        if self._progress:
-            self._progress("gradients", 0, None)
-        try:
-            found = gradients(self._model, chosen, self.plan, loss, weights=self.reduction.wants("weight_gradient"))
-        except UsageError as error:
-            if loss != "auto":
-                raise
-            return self._no_gradients("undefined", error.headline)
-        except torch.OutOfMemoryError:
-            return self._no_gradients("skipped", "the backward pass ran out of memory")
-        except Unmeasurable as unmeasurable:
-            return self._no_gradients("undefined", str(unmeasurable))
-        except (CaptureError, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-            text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
-            return self._no_gradients("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
-        self._enter(chosen)
-        tokens, count = self._reduce_gradients(found.activations) or self._real_tokens(), self._where.batch
-        uses = Counter(place.module for place in self.plan.places if not place.entering)
-        for (place, parameter), gradient in found.weights.items():
-            if gradient is None:
-                away = (place, parameter) in found.offloaded
-                reason = "it is offloaded between calls" if away else "the loss does not depend on it"
-                self.reduction.fail("weight_gradient", place.layer, "undefined", reason, parameter)
-            else:
-                bound = tokens * uses[place.module]
-                self.reduction.weight_gradient(place.layer, parameter, gradient, bound, count)
-        over = "one sequence" if count == 1 else f"the first {count} sequences"
-        return [Note("RS531", f"gradients: loss {found.loss}, over {over}")]
-
-    def _no_gradients(self, status: Any, reason: str) -> list[Note]:
-        for layer in self.plan.layers:
-            for site in ("gradient", "weight_gradient"):
-                self.reduction.fail(site, layer, status, reason)
-        return [Note("RS532", f"no gradients: {reason}")]
-
-    def _count(self, batch: Batch, limit: int) -> int:
-        mask = next(iter(batch.keep.values()), None)
-        if mask is not None:
-            return max(1, int((mask.sum(1).cumsum(0) <= limit).sum()))
-        tokens = self._where.tokens or (self.tokens // max(1, self.sequences)) or limit
-        return max(1, limit // tokens)
-
-    def _real_tokens(self) -> int:
-        """The real tokens of the batch, as far as its arguments tell."""
-        mask = next(iter(self._batch.keep.values()), None)
-        return self._where.batch * (self._where.tokens or 1) if mask is None else int(mask.sum())
-
-    def _reduce_gradients(self, activations: dict[Place, Tensor | None]) -> int:
-        """Reduce ∂L/∂Y(k) of every place; the number of real tokens that it is over."""
-        seen = 0
-        real: dict[Layer, Tensor] = {}
-        for place, gradient in activations.items():
-            layer = place.layer
-            if gradient is None:
-                why = self.unread.get(layer, "the loss does not depend on this layer")
-                self.reduction.fail("gradient", layer, "undefined", why)
-                continue
-            try:
-                tokens, keep = self._read(gradient, place)
-            except Unmeasurable as reason:
-                self.reduction.fail("gradient", layer, "undefined", str(reason))
-            else:
-                real[layer] = tokens.flatten(0, 1) if keep is None else tokens[keep]
-                seen = max(seen, len(real[layer]))
-        last = {layer.stack: real.get(layer) for layer in self.plan.layers}
-        for layer, gradient in real.items():
-            final = last[layer.stack]
-            final = gradient.new_full((1, 1), torch.nan) if final is None else final
-            self.reduction.gradient(layer, gradient, final, self._where.batch)
-        return seen

@@ -21,12 +21,13 @@ PACKAGE = ROOT / "rankscope"
 
 # A unit imports from the lines above it and from the names to its left.
 LINES = (
-    "errors registry declarations files plain records saved selectors user_code distributed formats",
+    "errors memory registry declarations files plain records saved selectors user_code distributed formats",
     "zoo specs sources inputs",
     "capture interventions",
     "spectra",
     "measures",
-    "groups cells collection attending reduction placing run depth notes pipeline inspection connectivity",
+    "groups cells collection moments deferred pooling attending reduction",
+    "placing run backward depth notes pipeline inspection connectivity",
     "table explanations certificate comparison requirements sweep",
     "renderers",
     "monitor config cli studies pytest_plugin",

@@ -289,6 +289,13 @@ def test_every_call_of_pip_is_held_by_the_constraints(install: ModuleType, pip: 
     assert (install.VENV / "constraints.txt").read_text() == (ROOT / "constraints.txt").read_text()
 
 
+def test_the_peers_of_the_benchmark_come_without_their_dependencies(install: ModuleType, pip: list[list[str]]) -> None:
+    install.install("bench", "cpu", None)
+    assert "--no-deps" in pip[-1]
+    assert {"delve", "torchlens", "weightwatcher"} <= set(pip[-1])
+    assert not any(argument.startswith("pytest") for call in pip for argument in call)
+
+
 def test_the_cpu_build_comes_from_its_index(
     install: ModuleType, pip: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +363,7 @@ def test_the_constraints_pin_all_that_the_project_asks_for() -> None:
         *PROJECT["project"]["dependencies"],
         *(line for extra in extras.values() for line in extra),
         *PROJECT["dependency-groups"]["models"],
+        *PROJECT["dependency-groups"]["bench"],
     ]
     for requirement in map(Requirement, asked):
         if requirement.name != "rankscope":
@@ -398,6 +406,15 @@ def test_nothing_is_done_twice(install: ModuleType, ready: list[str], monkeypatc
     assert ready == []
     install.main(["check"])
     assert ready == ["check cpu"]
+
+
+def test_the_benchmark_is_a_level_beside_the_tests(install: ModuleType, ready: list[str]) -> None:
+    install.main(["bench"])
+    for level in ("base", "test", "bench"):
+        install.main([level])
+    assert ready == ["bench cpu"]
+    install.main(["check"])
+    assert ready == ["bench cpu", "check cpu"]
 
 
 def test_other_pins_are_installed(install: ModuleType, ready: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

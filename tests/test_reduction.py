@@ -8,10 +8,11 @@ import torch
 
 from rankscope.cells import MOST_SHAPES, _few_shapes
 from rankscope.collection import NOT_FINITE
+from rankscope.errors import CaptureError
 from rankscope.groups import groups
 from rankscope.measures import bounds_beside, resolve
 from rankscope.records import Layer
-from rankscope.reduction import Reduction
+from rankscope.reduction import Reduction, WeightGradient
 
 LAYER = Layer("h.*", 1, "h.0", "Block")
 
@@ -38,10 +39,10 @@ def test_groups_keep_every_real_token_and_its_place():
     keep = torch.tensor([[False, True, True, False], [True, True, True, True]])
     short, long = groups(tokens, keep, first=10)
     assert short.numbers == [10]
-    assert torch.equal(short.tokens[0], tokens[0, 1:3].double())
+    assert torch.equal(short.tokens[0], tokens[0, 1:3])
     assert short.positions.tolist() == [[1, 2]]
     assert long.numbers == [11]
-    assert torch.equal(long.tokens[0], tokens[1].double())
+    assert torch.equal(long.tokens[0], tokens[1])
 
 
 def test_large_activations_are_taken_in_chunks(monkeypatch):
@@ -180,13 +181,15 @@ def test_equal_tokens_and_equal_up_to_a_thousandth():
 
 
 def test_a_measure_that_fails_is_an_error_row_and_the_others_stay(monkeypatch):
-    requests = resolve(["mu", "stable_rank"])
-
     def broken(*args, **kwargs):
-        raise RuntimeError("the solver gave up")
+        raise CaptureError("RS431", "the solver gave up")
 
-    monkeypatch.setattr("rankscope.reduction.spectrum", broken)
-    reduction = Reduction(requests)
+    def not_converged(*args, **kwargs):
+        raise torch.linalg.LinAlgError("not converged")
+
+    monkeypatch.setattr("rankscope.moments.fast.svd", broken)
+    monkeypatch.setattr("rankscope.moments.fast.eigenvalues", not_converged)
+    reduction = Reduction(resolve(["mu", "stable_rank"]))
     reduction.activation(LAYER, torch.randn(2, 8, 4), None, 0)
     mu_row, rank_row = reduction.rows()
     assert mu_row.status == "ok"
@@ -198,9 +201,9 @@ def test_a_gradient_whose_spectrum_fails_is_an_error_row_too(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("the solver gave up")
 
-    monkeypatch.setattr("rankscope.reduction.spectrum", broken)
+    monkeypatch.setattr("rankscope.spectra.several.spectrum", broken)
     reduction = Reduction(resolve(["grad_condition"]))
-    reduction.weight_gradient(LAYER, "h.0.weight", torch.randn(4, 3), 8)
+    reduction.weight_gradients([WeightGradient(LAYER, "h.0.weight", torch.randn(4, 3), 8)])
     assert {(row.status, row.value) for row in reduction.rows()} == {("error", None)}
 
 

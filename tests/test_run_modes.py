@@ -202,7 +202,11 @@ def test_inside_a_mode_of_the_users_the_numbers_are_the_same(mode, plain):
     model = net()
     with mode():
         rows = probe(model).rows
-    assert rows == plain
+    if mode is not Dispatched:
+        assert rows == plain
+    # Inside a dispatch mode torch solves for eigenvectors too, by which the last digits of eigenvalues change.
+    assert [(row.key, row.status, row.reason) for row in rows] == [(row.key, row.status, row.reason) for row in plain]
+    assert [row.samples for row in rows] == [pytest.approx(row.samples, rel=1e-12) for row in plain]
 
 
 def test_threads_take_turns_also_on_one_model(plain):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from rankscope.capture.factors import factors, uses, watched_packing
 from rankscope.capture.layout import Unmeasurable, whole
 from rankscope.capture.losses import loss_of
 from rankscope.capture.session import forward
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from rankscope.capture.places import Place, Plan
 
 
+Weight = Tensor | tuple[Tensor, Tensor]
+"""∂L/∂W, or its factors: (tokens, outputs) and (tokens, inputs) of leftᵀ right."""
+Key = tuple["Place", str]
+Owned = tuple["nn.Module", str]
+
+
 @dataclass(frozen=True, slots=True)
 class Gradients:
     """∂L/∂Y(k) by place, ∂L/∂W by (place, parameter name), and the name of the loss; None where L does not depend.
@@ -32,13 +40,20 @@ class Gradients:
     """
 
     activations: dict[Place, Tensor | None] = field(default_factory=dict)
-    weights: dict[tuple[Place, str], Tensor | None] = field(default_factory=dict)
+    weights: dict[Key, Weight | None] = field(default_factory=dict)
     loss: str = ""
-    offloaded: frozenset[tuple[Place, str]] = frozenset()
+    offloaded: frozenset[Key] = frozenset()
 
 
 def gradients(
-    model: nn.Module, batch: Batch, plan: Plan, loss: str | Callable[[Any, Batch], Tensor], *, weights: bool
+    model: nn.Module,
+    batch: Batch,
+    plan: Plan,
+    loss: str | Callable[[Any, Batch], Tensor],
+    *,
+    weights: bool,
+    factored: bool = False,
+    run: Callable[[Batch, Callable[[Place, Tensor], None]], Any] | None = None,
 ) -> Gradients:
     """Run one forward and backward pass; `.grad` of no parameter is read or written.
 
@@ -51,6 +66,8 @@ def gradients(
         plan: the places.
         loss: see `losses.loss_of`.
         weights: whether the weight matrices of the blocks are asked for.
+        factored: whether gradients of weights over few tokens may be given as factors.
+        run: runs the forward pass, showing every place and its activation to what it is given; a plain one where None.
 
     Returns:
         The gradients.
@@ -71,18 +88,27 @@ def gradients(
         _unfrozen(model),
         _differentiable(model),
         _used(matrices) as used,
+        watched_packing() as packed,
     ):
         leaves = Batch(_leaves(batch.args), _leaves(dict(batch.kwargs)), batch.keep)
-        output = forward(model, leaves, plan, note_edge)
+        output = run(leaves, note_edge) if run else forward(model, leaves, plan, note_edge)
         scalar, name = loss_of(loss, model, output, batch)
         if not scalar.requires_grad:
             raise Unmeasurable("its forward runs under no_grad or inference_mode, or detaches what it returns")
+        del output  # logits are large
         firsts = [edge.made for edge in edges.values()]
         bases = {place: edge.base for place, edge in edges.items() if edge.base is not None}
         parameters = [used.get(place, getattr(*place)) for place in matrices.values()]
-        found = iter(_backward(scalar, [*firsts, *bases.values(), *parameters]))
+        products = uses(scalar, parameters) if factored and not packed else [None] * len(parameters)
+        formed = [parameter for parameter, use in zip(parameters, products, strict=True) if use is None]
+        arriving = [edge for use in products for _, edge in use or ()]
+        found = iter(_backward(scalar, [*firsts, *bases.values(), *formed, *arriving]))
         by_edge, by_base = ({place: next(found) for place in places} for places in (edges, bases))
-        by_weight = {key: None if part is None else whole(part) for key, part in zip(matrices, found, strict=True)}
+        dense = iter([None if part is None else whole(part) for part in itertools.islice(found, len(formed))])
+        by_weight: dict[Key, Weight | None] = {}
+        for key, use in zip(matrices, products, strict=True):
+            inputs = [x for x, _ in use or ()]
+            by_weight[key] = next(dense) if use is None else factors(inputs, [next(found) for _ in inputs])
     for place, gradient in by_base.items():
         if by_edge[place] is None and gradient is not None:
             by_edge[place] = edges[place].seen_from(gradient)
@@ -185,13 +211,10 @@ class _Kept:
         return function(*args)
 
 
-Owned = tuple["nn.Module", str]
-
-
-def _matrices(plan: Plan) -> dict[tuple[Place, str], Owned]:
+def _matrices(plan: Plan) -> dict[Key, Owned]:
     """The weight matrices of the blocks, by the module that owns each and its name there, at their first place."""
     seen: set[int] = set()
-    found: dict[tuple[Place, str], Owned] = {}
+    found: dict[Key, Owned] = {}
     for place in plan.places:
         if place.entering:
             continue
@@ -202,8 +225,20 @@ def _matrices(plan: Plan) -> dict[tuple[Place, str], Owned]:
     return found
 
 
+def weights_of(plan: Plan) -> list[Tensor]:
+    """The weight matrices whose gradients are taken.
+
+    Args:
+        plan: the places.
+
+    Returns:
+        The parameters, each once.
+    """
+    return [getattr(owner, name) for owner, name in _matrices(plan).values()]
+
+
 @contextlib.contextmanager
-def _used(matrices: Mapping[tuple[Place, str], Owned]) -> Iterator[dict[Owned, Tensor]]:
+def _used(matrices: Mapping[Key, Owned]) -> Iterator[dict[Owned, Tensor]]:
     """The parameters as a forward pass uses them: FSDP gathers a sharded one for the call of its module alone."""
     used: dict[Owned, Tensor] = {}
     sharded = [(owner, name) for owner, name in matrices.values() if hasattr(getattr(owner, name), "full_tensor")]

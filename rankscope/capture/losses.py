@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rankscope.records import Batch
 
 
+IGNORED = -100  # a target that no id is
 LOSSES = ("auto", "lm", "ce", "mse", "cotangent")
 
 
@@ -143,8 +144,10 @@ def _keep(first: Tensor, batch: Batch) -> Tensor | None:
 
 def _next_token(logits: Tensor, ids: Tensor, batch: Batch) -> Tensor:
     keep = _keep(logits, batch)
-    real = torch.ones_like(ids, dtype=torch.bool) if keep is None else keep
-    pairs = real[:, 1:] & real[:, :-1]
+    if keep is None or bool(keep.all()):  # to leave the last tokens out by their targets spares a copy of the logits
+        targets = torch.cat([ids[:, 1:], torch.full_like(ids[:, :1], IGNORED)], 1)
+        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
+    pairs = keep[:, 1:] & keep[:, :-1]
     return nn.functional.cross_entropy(logits[:, :-1][pairs].float(), ids[:, 1:][pairs])
 
 

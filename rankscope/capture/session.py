@@ -15,7 +15,7 @@ from rankscope.capture.watch import hooked, recounted
 from rankscope.errors import CaptureError
 from rankscope.inputs.arguments import TARGETS
 from rankscope.inputs.inferred import flags_that_run
-from rankscope.inputs.unchanged import unchanged
+from rankscope.inputs.unchanged import eager, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +49,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         module for module in model.modules() if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1
     ]
     several = [module.device_ids for module in spread]
-    with unchanged(model), torch.compiler.set_stance("force_eager"):
+    with unchanged(model), eager():
         try:
             for module in spread:  # hooks on the copies that run in threads would say the same things in any order
                 module.device_ids = module.device_ids[:1]
@@ -87,6 +87,7 @@ def forward(
         CaptureError: the model raised.
     """
     with contextlib.ExitStack() as exits:
+        exits.enter_context(eager())  # the trace may have been the first to compile a part
         watches = exits.enter_context(hooked(plan.places, observe))
         if observe_values is not None:
             exits.enter_context(hooked(plan.value_modules, functools.partial(_as_values, plan, observe_values)))

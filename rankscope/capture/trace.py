@@ -42,6 +42,7 @@ from rankscope.capture.operands import attends, has_parameter, normalises, repea
 from rankscope.capture.session import call
 from rankscope.capture.skips import candidate
 from rankscope.capture.wrappers import named_modules
+from rankscope.inputs.unchanged import compiling, eager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -283,15 +284,15 @@ def trace(model: nn.Module, batch: Batch) -> Trace:
         >>> [call.name for call in watched.calls]
         ['', '0', '1']
     """
-    watched = Trace(model)
+    watched, compiled = Trace(model), compiling()
     handles = []
     try:
         for _, module in named_modules(model):
             handles.append(module.register_forward_pre_hook(watched.enter, prepend=True, with_kwargs=True))
             handles.append(module.register_forward_hook(watched.leave, with_kwargs=True))
-        with torch.compiler.set_stance("force_eager"), watched:
+        with eager(), watched:
             call(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return watched
+    return trace(model, batch) if compiling() and not compiled else watched  # now as it was written

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rankscope.capture.flow import tensors
 from rankscope.records import display_name
 
@@ -97,5 +99,6 @@ class Watch:
     def _seen(self, place: Place, data: Any, number: int) -> None:
         for index, tensor in enumerate(tensors(data)):
             if index == number:
-                self._observe(place, tensor)
+                with torch._C.DisableTorchFunction():  # what is measured is no part of the model
+                    self._observe(place, tensor)
                 return

@@ -13,6 +13,7 @@ from rankscope.cli._command import Option
 from rankscope.cli._terminal import Terminal
 from rankscope.config import Config, find, read
 from rankscope.errors import UsageError
+from rankscope.memory import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +114,10 @@ def _device(_: click.Context, parameter: click.Parameter, text: str | None) -> s
     return text
 
 
+def _bytes(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    return None if text is None else size(text)
+
+
 def _outputs(_: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
     if Path("-") in paths:
         told = "'-' is no file: standard output has the result anyway, in the form that --format names"
@@ -193,6 +198,12 @@ measuring = _section(
         type=click.Choice(["auto", "gram64", "svd"]),
         metavar="NAME",
         help="How singular values are computed: auto, gram64 or svd.",
+    ),
+    _option(
+        "--memory",
+        callback=_bytes,
+        metavar="SIZE",
+        help="What rankscope may hold beside the model: 2GiB (half of what is free).",
     ),
 )
 _SCREEN = (

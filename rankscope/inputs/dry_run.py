@@ -7,7 +7,6 @@ by weights, and whether a module with ``batch_first=False`` receives the axes as
 from __future__ import annotations
 
 import contextlib
-import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rankscope.inputs.arguments import TARGETS, Parameters, parameters
-from rankscope.inputs.unchanged import unchanged
+from rankscope.inputs.unchanged import eager, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -127,8 +126,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        if "torch._dynamo" in sys.modules:  # only then can the model hold compiled parts; the import takes seconds
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(eager())
         yield
 
 

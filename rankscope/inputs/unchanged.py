@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,6 +56,32 @@ def unchanged(model: nn.Module) -> Iterator[None]:
                 if not torch.equal(buffer, numbers):  # batch norm does not count its writes in the tensor's version
                     with torch.no_grad():
                         buffer.copy_(numbers)
+
+
+@contextlib.contextmanager
+def eager() -> Iterator[None]:
+    """Compiled parts run as they were written.
+
+    Not asked of torch where nothing of this process can have been compiled: loading what it takes lasts seconds.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with eager():
+        ...     torch.nn.Linear(2, 3)(torch.ones(2)).shape
+        torch.Size([3])
+    """
+    if not compiling():
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def compiling() -> bool:
+    """Whether the compiler of torch has been loaded, as it is with the first part that is compiled."""
+    return "torch._dynamo" in sys.modules
 
 
 def _small_buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -12,8 +12,11 @@ import torch
 from rankscope.measures._evaluate import evaluate
 from rankscope.measures._forms import in_form, unit
 from rankscope.spectra import spectrum
+from rankscope.spectra.cpu import in_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from rankscope.measures._registry import Form, Measure
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from rankscope.records import Spectrum
 
 SEED = 0
-MOST_NUMBERS = 1 << 22
+MOST_NUMBERS = 1 << 20
 """Gaussian data larger than this is not drawn as such."""
 MOST_DRAWN = 1 << 20
 """All draws together are no more numbers: the values of a long matrix scatter less with every row, as 1/√rows."""
@@ -56,19 +59,48 @@ def bounds_beside(
         (128.0, 122, 1.13)
     """
     measure, form = request.measure, request.form
-    if not (measure.rank or measure.residual):
-        return None, None, None
     rank = min(_free(rows, form), width)
-    inner = tokens if tokens is not None and tokens < rank else None
-    if rank < 1:
+    if not (measure.rank or measure.residual) or rank < 1:
         return None, None, None
-    if measure.pooled or measure.site == "weight_gradient":
+    inner = _inner(request, rows, width, tokens)
+    if _of_spectrum(measure):
         reference = _mean(measure, spectrum=_gaussian(rows, width, form, inner))
     else:
         reference = _mean(measure, tokens=_gaussian_tokens(rows, width, form))
     if measure.residual:
         return 1.0, reference, 4 * torch.finfo(dtype).eps
     return float(inner or rank), reference, _mean(measure, spectrum=_rounded_rank_one(rows, width, form, dtype))
+
+
+Place = tuple["Request", int, int, torch.dtype, int | None]
+
+
+def draw(places: Iterable[Place]) -> None:
+    """Draw and solve what `bounds_beside` will compare with, each spectrum once, in threads.
+
+    Args:
+        places: the arguments of its calls.
+    """
+    jobs: dict[tuple[Any, ...], None] = {}
+    for request, rows, width, dtype, tokens in places:
+        measure, form = request.measure, request.form
+        if (measure.rank or measure.residual) and min(_free(rows, form), width) >= 1:
+            if _of_spectrum(measure):
+                jobs[_gaussian, rows, width, form, _inner(request, rows, width, tokens)] = None
+            if measure.rank:
+                jobs[_rounded_rank_one, rows, width, form, dtype] = None
+    in_threads(lambda job: job[0](*job[1:]), list(jobs))
+
+
+def _of_spectrum(measure: Measure) -> bool:
+    """Whether its reference is taken of the spectrum of Gaussian data, and not of the data."""
+    return measure.pooled or measure.site == "weight_gradient"
+
+
+def _inner(request: Request, rows: int, width: int, tokens: int | None) -> int | None:
+    """The inner size of a product, where it bounds the rank."""
+    rank = min(_free(rows, request.form), width)
+    return tokens if tokens is not None and tokens < rank else None
 
 
 def _mean(measure: Measure, **needs: Tensor | Spectrum) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rankscope.measures._forms import norm
 from rankscope.measures._requests import Request
 from rankscope.records import Spectrum
 
@@ -47,8 +48,8 @@ def evaluate(request: Request | Measure, **needs: Tensor | Spectrum) -> tuple[Te
         return measure.function(**needs), None
 
     def at(sigma: Tensor) -> Tensor:
-        if measure.needs == ("tokens",):  # any matrix with these singular values has the value of diag(σ)
-            return measure.function(torch.diag_embed(sigma))
+        if measure.needs == ("tokens",):
+            return _of_singular_values(measure, sigma)
         return measure.function(replace(spectrum, singular_values=sigma))
 
     sigma = spectrum.singular_values
@@ -57,6 +58,14 @@ def evaluate(request: Request | Measure, **needs: Tensor | Spectrum) -> tuple[Te
     if measure.vector:  # each number grows with its own singular value: the ends of the interval are the bound
         return value, across
     return value, torch.maximum(_first_order(at, sigma, spectrum.error), across)
+
+
+def _of_singular_values(measure: Measure, sigma: Tensor) -> Tensor:
+    """A measure of tokens, of any matrix with these singular values; of diag(σ), where its moments do not tell it."""
+    if measure.of_moments is not None and set(measure.moments or ()) == {"purity"}:
+        squares = (sigma / norm(sigma, -1).unsqueeze(-1)).square()
+        return measure.of_moments(purity=squares.square().sum(-1))
+    return measure.function(torch.diag_embed(sigma))
 
 
 def _across(at: Callable[[Tensor], Tensor], sigma: Tensor, error: Tensor, value: Tensor) -> Tensor:

@@ -34,6 +34,9 @@ SITES: dict[str, Site] = {
 }
 """What a measure can need, and where it is taken."""
 
+MOMENTS = {"norms", "size", "spread", "purity", "spectrum"}
+"""What is had of an activation without keeping it: ‖y_i‖ (*batch, tokens), ‖Y‖_F, ‖PY‖_F, Σσ⁴/(Σσ²)², and σ."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -44,7 +47,8 @@ class Measure:
     which representations are rich; `bounds` its range; `undefined` when it is NaN; `rank` and `residual` what stands
     beside it (`bounds_beside`); `beside` gives that of the same needs where the shape alone does not decide it;
     `companions` the measures always shown with it; `min_tokens` the fewest tokens; `vector` whether it is several
-    numbers a sequence, which a report keeps apart from its rows; `in_full` whether the preset `full` holds it.
+    numbers a sequence, which a report keeps apart from its rows; `in_full` whether the preset `full` holds it;
+    `of_moments` the same number from moments of the tokens.
     """
 
     name: str
@@ -66,6 +70,15 @@ class Measure:
     beside: Callable[..., tuple[Tensor, Tensor]] | None
     vector: bool
     in_full: bool
+    of_moments: Callable[..., Tensor] | None
+
+    @property
+    def moments(self) -> tuple[str, ...] | None:
+        """The moments of an activation that it can be had from; None where it takes the tokens themselves."""
+        if self.site != "block":
+            return None
+        needs = tuple(inspect.signature(self.of_moments).parameters) if self.of_moments else self.needs
+        return needs if MOMENTS.issuperset(needs) else None
 
     @property
     def per_head(self) -> bool:
@@ -103,6 +116,7 @@ def measure(
     beside: Callable[..., tuple[Tensor, Tensor]] | None = None,
     vector: bool = False,
     in_full: bool = True,
+    of_moments: Callable[..., Tensor] | None = None,
 ) -> Callable[[F], F]:
     """Register a function as the measure of its name; the names of its parameters are its needs.
 
@@ -111,8 +125,8 @@ def measure(
         paper: where it comes from.
         undefined: for which finite input it is NaN.
         forms: what may be done to the tokens first.
-        healthy: at which end representations are rich.
-        bounds: least and greatest value; a number, a text, or None where there is none.
+        healthy: the rich end.
+        bounds: least and greatest value; a number, a text, or None.
         version: raised when the numbers change.
         rank: whether ceiling, Gaussian reference and noise floor of a rank stand beside it.
         residual: whether it is a distance from collapse over the size of the data, which dtype noise keeps from 0.
@@ -120,8 +134,9 @@ def measure(
         companions: measures shown whenever it is.
         min_tokens: with fewer tokens it means nothing.
         beside: a function of the same needs that gives the ceiling and the reference of each sequence.
-        vector: whether it gives (*batch, n), each number non-decreasing in its singular value, in place of (*batch).
+        vector: whether it gives (*batch, n), each number non-decreasing in its singular value.
         in_full: whether the preset `full` holds it; else it is had only by its name.
+        of_moments: the same number as a function of moments of the tokens: its fast twin.
 
     Returns:
         A decorator that gives the function back as it is.
@@ -133,17 +148,11 @@ def measure(
 
     def register(function: F) -> F:
         name, needs = function.__name__, tuple(inspect.signature(function).parameters)
-        unknown = [need for need in needs if need not in SITES]
-        if unknown or not needs:
-            raise TypeError(f"measure {name!r} asks for {unknown or 'nothing'}; it can need {', '.join(SITES)}")
-        sites = {SITES[need] for need in needs}
-        if len(sites) > 1:
-            raise TypeError(f"measure {name!r} asks for {', '.join(needs)}, which are never had together")
         entry = Measure(
             name=name,
             function=function,
             needs=needs,
-            site=sites.pop(),
+            site=_site(name, needs),
             forms=forms,
             healthy=healthy,
             bounds=bounds,
@@ -159,8 +168,20 @@ def measure(
             beside=beside,
             vector=vector,
             in_full=in_full,
+            of_moments=of_moments,
         )
         MEASURES.add(name, entry)
         return function
 
     return register
+
+
+def _site(name: str, needs: tuple[str, ...]) -> Site:
+    """Where all that a measure needs is had."""
+    unknown = [need for need in needs if need not in SITES]
+    if unknown or not needs:
+        raise TypeError(f"measure {name!r} asks for {unknown or 'nothing'}; it can need {', '.join(SITES)}")
+    sites = {SITES[need] for need in needs}
+    if len(sites) > 1:
+        raise TypeError(f"measure {name!r} asks for {', '.join(needs)}, which are never had together")
+    return sites.pop()

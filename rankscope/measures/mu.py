@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _spread(spread: Tensor) -> Tensor:
+    return spread
+
+
 @measure(
     forms=("raw", "unit"),
     healthy="high",
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     paper="Wu et al. 2024; arXiv 2410.10609, Eq. 5",
     formula="‖Y − 1γᵀ‖_F, γ = Yᵀ1/N",
     undefined="the tokens are not finite",
+    of_moments=_spread,
 )
 def mu(tokens: Tensor) -> Tensor:
     """How far tokens are from all being equal: the Frobenius norm of what remains without the mean token.

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _ratio(spread: Tensor, size: Tensor) -> Tensor:
+    return (spread / size).clamp(max=1)
+
+
 @measure(
     forms=("raw", "unit"),
     healthy="high",
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     formula="mu / ‖Y‖_F",
     undefined="every token is zero",
     residual=True,
+    of_moments=_ratio,
 )
 def mu_bar(tokens: Tensor) -> Tensor:
     """How far tokens are from all being equal, over their size.
@@ -38,4 +43,4 @@ def mu_bar(tokens: Tensor) -> Tensor:
         >>> mu_bar(torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)).item()
         0.70710678...
     """
-    return (mu(tokens) / norm(tokens, (-2, -1))).clamp(max=1)
+    return _ratio(mu(tokens), norm(tokens, (-2, -1)))

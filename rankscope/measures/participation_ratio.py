@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _inverse(purity: Tensor) -> Tensor:
+    return 1 / purity
+
+
 @measure(
     forms=("raw", "centered", "unit", "unit_centered"),
     healthy="high",
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     undefined="every value is zero (centred: all tokens are equal)",
     rank=True,
     pooled=True,
+    of_moments=_inverse,
 )
 def participation_ratio(tokens: Tensor) -> Tensor:
     """How many directions share the variance of the tokens.
@@ -42,4 +47,4 @@ def participation_ratio(tokens: Tensor) -> Tensor:
     rows, width = tokens.shape[-2:]
     scaled = tokens / norm(tokens, (-2, -1))[..., None, None]
     gram = scaled @ scaled.mT if rows <= width else scaled.mT @ scaled
-    return 1 / gram.square().sum((-2, -1))
+    return _inverse(gram.square().sum((-2, -1)))

@@ -14,12 +14,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _ratio(norms: Tensor) -> Tensor:
+    norms = norms.sort(-1).values
+    count = norms.shape[-1]
+    median = norms[..., (count - 1) // 2] / 2 + norms[..., count // 2] / 2
+    return torch.where(median != 0, norms[..., -1] / median, math.nan)
+
+
 @measure(
     healthy="low",
     bounds=(1.0, None),
     paper="after Sun et al. 2024 (massive activations)",
     formula="max ‖y_i‖ / median ‖y_i‖",
     undefined="more than half of the tokens are zero",
+    of_moments=_ratio,
 )
 def token_norm_ratio(tokens: Tensor) -> Tensor:
     """How much the largest token outweighs the usual one.
@@ -39,7 +47,4 @@ def token_norm_ratio(tokens: Tensor) -> Tensor:
         >>> token_norm_ratio(torch.tensor([[1.0], [2.0], [-3.0], [40.0]])).item()
         16.0
     """
-    norms = norm(tokens, -1).sort(-1).values
-    count = norms.shape[-1]
-    median = norms[..., (count - 1) // 2] / 2 + norms[..., count // 2] / 2
-    return torch.where(median != 0, norms[..., -1] / median, math.nan)
+    return _ratio(norm(tokens, -1))

@@ -1,26 +1,30 @@
-"""Grams and their eigenvalues on the CPU: one matrix a thread, BLAS held at one thread.
+"""Grams and their eigenvalues on the CPU: one matrix a thread, the libraries held at one thread each.
 
-LAPACK's own threads slow a small matrix down and collapse on a busy machine. numpy is used because it turns `a @ a.T`
-into a SYRK (half the flops) and, unlike scipy, lets other threads run while it works.
+LAPACK's own threads slow a small matrix down and collapse on a busy machine. numpy is used for the Gram: it turns
+`a @ a.T` into a SYRK (half the flops); torch for the eigenvalues: the LAPACK it brings is the faster one on most
+machines; both let other threads run while they work, which scipy does not.
 """
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from threading import Barrier, Semaphore, local
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    Matrix = NDArray[np.float64]
+A = TypeVar("A")
+T = TypeVar("T")
+_held = local()  # whether libraries are at one thread in this one
 
 
 def grams(stack: Tensor) -> Tensor:
@@ -37,7 +41,42 @@ def grams(stack: Tensor) -> Tensor:
         [[[25.0]]]
     """
     n = min(stack.shape[-2:])
-    return _each(lambda a: a @ a.T if len(a) == n else a.T @ a, stack, (n, n))
+    return _filled((n, n), stack, gram)
+
+
+def gram(matrix: Tensor) -> Tensor:
+    """Gram matrix of one matrix, on one thread.
+
+    Args:
+        matrix: (rows, width) float64 on the CPU.
+
+    Returns:
+        (n, n), n = min(rows, width).
+
+    Example:
+        >>> gram(torch.tensor([[3.0], [4.0]], dtype=torch.float64)).tolist()
+        [[25.0]]
+    """
+    a = matrix.numpy()
+    return torch.from_numpy(a @ a.T if a.shape[0] <= a.shape[1] else a.T @ a)
+
+
+def scatter(matrix: Tensor) -> Tensor:
+    """The Gram matrix of the columns, `aᵀ a`, whichever side is the smaller.
+
+    Args:
+        matrix: (rows, width) float64 on the CPU.
+
+    Returns:
+        (width, width).
+
+    Example:
+        >>> scatter(torch.tensor([[3.0, 4.0]])).tolist()
+        [[9.0, 12.0], [12.0, 16.0]]
+    """
+    a = matrix.numpy()
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where it is solved
+        return torch.from_numpy(a.T @ a)
 
 
 def eigenvalues(grams: Tensor) -> Tensor:
@@ -53,23 +92,73 @@ def eigenvalues(grams: Tensor) -> Tensor:
         >>> eigenvalues(torch.eye(2, dtype=torch.float64).unsqueeze(0)).tolist()
         [[1.0, 1.0]]
     """
-    return _each(lambda gram: np.linalg.eigvalsh(gram), grams, grams.shape[-1:])
+    return _filled(grams.shape[-1:], grams, lambda gram: torch.linalg.eigvalsh(gram, UPLO="U"))
+
+
+def _filled(shape: tuple[int, ...], stack: Tensor, job: Callable[[Tensor], Tensor]) -> Tensor:
+    """What a job gives of each matrix, (batch, *shape)."""
+    out = stack.new_empty(len(stack), *shape)
+
+    def fill(index: int) -> None:
+        out[index] = job(stack[index])
+
+    in_threads(fill, range(len(stack)))
+    return out
+
+
+def in_threads(job: Callable[[A], T], items: Sequence[A], at_once: int | None = None) -> list[T]:
+    """The job done for each item, on as many threads as torch has been given; in a job, libraries use one.
+
+    Args:
+        job: takes an item.
+        items: what it is done for.
+        at_once: the most jobs under way at a time, where not every thread may work.
+
+    Returns:
+        What the jobs gave, in order.
+
+    Example:
+        >>> in_threads(abs, [1, -2, 3])
+        [1, 2, 3]
+    """
+    threads = torch.get_num_threads()
+    if getattr(_held, "at_one", False):
+        return [job(item) for item in items]
+    with _libraries().limit(limits=1, user_api="blas"):
+        if threads > 1:
+            inference = torch.is_inference_mode_enabled()  # a mode is a thread's own
+            gate = Semaphore(at_once or threads)
+            return list(_pool(threads, os.getpid()).map(partial(_inside, inference, gate, job), items))
+        try:
+            _held.at_one = True
+            return [job(item) for item in items]
+        finally:
+            _held.at_one = False
+
+
+def _inside(inference: bool, gate: Semaphore, job: Callable[[A], T], item: A) -> T:
+    """A job for an item in the mode of the thread that gave it."""
+    with gate, torch.inference_mode(inference):
+        return job(item)
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads for jobs; kept, for starting them takes longer than a small eigenvalue problem."""
+    del process  # a forked child has none of its parent's threads
+    pool = ThreadPoolExecutor(threads, "rankscope", initializer=_hold)
+    started = Barrier(threads)
+    list(pool.map(lambda _: started.wait(), range(threads)))
+    torch.set_num_threads(threads)  # the setting is a thread's own, but later threads begin with the last one
+    return pool
+
+
+def _hold() -> None:
+    torch.set_num_threads(1)
+    _held.at_one = True
 
 
 @lru_cache(maxsize=1)
 def _libraries() -> ThreadpoolController:
     """The loaded BLAS libraries; looking for them takes longer than a small eigenvalue problem."""
     return ThreadpoolController()
-
-
-def _each(job: Callable[[Matrix], NDArray[np.floating]], stack: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The job done for each matrix, on as many threads as torch has been given."""
-    out = np.empty((len(stack), *shape))
-
-    def work(index: int) -> None:
-        out[index] = job(matrices[index])
-
-    matrices = stack.numpy()
-    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(work, range(len(stack))))
-    return torch.from_numpy(out)

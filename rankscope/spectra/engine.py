@@ -95,11 +95,30 @@ def _gram64(stack: Tensor, *, refine: bool) -> tuple[Tensor, Tensor]:
     except SOLVER_FAILED:
         return svd(stack)
     if refine:
-        counted = sigma > m * EPS32 * sigma[:, :1]
-        coarse = (counted & (error > RESOLVED * sigma)).any(-1)
-        if bool(coarse.any()):
-            sigma[coarse], error[coarse] = svd(stack[coarse])
+        unsure = coarse(sigma, error, m)
+        if bool(unsure.any()):
+            sigma[unsure], error[unsure] = svd(stack[unsure])
     return sigma, error
+
+
+def coarse(sigma: Tensor, error: Tensor, m: int, resolved: float = RESOLVED) -> Tensor:
+    """Whether the Gram route leaves the numerical rank in doubt, so that the matrix needs its SVD.
+
+    Args:
+        sigma: (batch, n), descending.
+        error: (batch, n).
+        m: the longer side of the matrices.
+        resolved: the largest part of itself that a singular value may be off by.
+
+    Returns:
+        (batch,), true where a singular value above the threshold of the rank may be off by more than that.
+
+    Example:
+        >>> coarse(torch.tensor([[1.0, 1e-4]]), torch.tensor([[0.0, 1e-9]]), 64)
+        tensor([True])
+    """
+    counted = sigma > m * EPS32 * sigma[..., :1]
+    return (counted & (error > resolved * sigma)).any(-1)
 
 
 def eigenvalues(grams: Tensor) -> Tensor:
@@ -124,7 +143,8 @@ def eigenvalues(grams: Tensor) -> Tensor:
     values = (cuda if grams.is_cuda else cpu).eigenvalues(grams)
     n = grams.shape[-1]
     tolerance = n * _rounding(n, n)
-    trace, square = grams.diagonal(dim1=-2, dim2=-1).sum(-1), grams.square().sum((-2, -1))
+    trace = grams.diagonal(dim1=-2, dim2=-1).sum(-1)
+    square = torch.linalg.vector_norm(grams, dim=(-2, -1)).square()
     held = (values.sum(-1) - trace).abs() <= tolerance * trace
     held &= (values.square().sum(-1) - square).abs() <= 2 * tolerance * square
     if not bool(held.all()):
@@ -132,7 +152,7 @@ def eigenvalues(grams: Tensor) -> Tensor:
     return torch.flip(values, (-1,))
 
 
-def roots(eigenvalues: Tensor, m: int) -> tuple[Tensor, Tensor]:
+def roots(eigenvalues: Tensor, m: int, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Singular values of eigenvalues of a Gram matrix, and how far off each can be.
 
     A computed λ is off by at most δ = (16 + n/16 + 2·√m)·eps·λ_1, the first two terms for the solver and the third for
@@ -143,6 +163,7 @@ def roots(eigenvalues: Tensor, m: int) -> tuple[Tensor, Tensor]:
     Args:
         eigenvalues: (batch, n), descending.
         m: the longer side of the matrices behind the Grams.
+        delta: (batch, 1), δ where the matrices are no plain Grams.
 
     Returns:
         Singular values and errors, both (batch, n).
@@ -154,7 +175,8 @@ def roots(eigenvalues: Tensor, m: int) -> tuple[Tensor, Tensor]:
     """
     lam = eigenvalues.clamp(min=0)
     sigma = lam.sqrt()
-    delta = _rounding(lam.shape[-1], m) * lam[..., :1]
+    if delta is None:
+        delta = _rounding(lam.shape[-1], m) * lam[..., :1]
     lowest = (lam - delta).clamp(min=0).sqrt()
     error = torch.where(sigma > 0, torch.minimum(delta / (sigma + lowest), delta.sqrt()), delta.sqrt())
     return sigma, error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rankscope.records import Spectrum
+from rankscope.spectra import cpu
 from rankscope.spectra.engine import eigenvalues, roots
 from rankscope.spectra.reference import SOLVER_FAILED, svd
 
@@ -55,12 +56,16 @@ class Pooled:
         if not bool(torch.isfinite(tokens).all()):
             raise ValueError("expected finite tokens, got NaN or infinity")
         if len(tokens):
-            piece = Pooled()
-            shifted = tokens - tokens[0]
-            piece.count, piece.origin, piece.offset = len(tokens), tokens[0].clone(), shifted.mean(0)
-            shifted -= piece.offset
-            piece.scatter = shifted.mT @ shifted
-            self.merge(piece)
+            with torch.inference_mode(False):  # the sums are added to in place, whatever mode comes next
+                self._add(tokens)
+
+    def _add(self, tokens: Tensor) -> None:
+        piece = Pooled()
+        shifted = tokens - tokens[0]
+        piece.count, piece.origin, piece.offset = len(tokens), tokens[0].clone(), shifted.mean(0)
+        shifted -= piece.offset
+        piece.scatter = shifted.mT @ shifted if shifted.is_cuda else cpu.scatter(shifted)
+        self._take(piece, piece.scatter)
 
     def merge(self, other: Pooled) -> None:
         """Add all tokens that another one has seen.
@@ -71,18 +76,22 @@ class Pooled:
         Raises:
             ValueError: the widths differ.
         """
+        if other.count:
+            with torch.inference_mode(False):
+                self._take(other, other.scatter if self.count else other.scatter.clone())
+
+    def _take(self, other: Pooled, scatter: Tensor) -> None:
         if not self.count:
-            self.count, self.origin, self.offset, self.scatter = other.count, other.origin, other.offset, other.scatter
-        elif other.count:
-            if len(other.origin) != len(self.origin):
-                raise ValueError(f"expected tokens of width {len(self.origin)}, got {len(other.origin)}")
-            origin, offset, scatter = (t.to(self.origin.device) for t in (other.origin, other.offset, other.scatter))
-            total = self.count + other.count
-            delta = (origin - self.origin) + (offset - self.offset)
-            between = (self.count * other.count / total) * torch.outer(delta, delta)
-            self.offset = self.offset + delta * (other.count / total)
-            self.scatter = self.scatter + scatter + between
-            self.count = total
+            self.count, self.origin, self.offset, self.scatter = other.count, other.origin, other.offset, scatter
+            return
+        if len(other.origin) != len(self.origin):
+            raise ValueError(f"expected tokens of width {len(self.origin)}, got {len(other.origin)}")
+        total = self.count + other.count
+        delta = (other.origin.to(self.origin) - self.origin) + (other.offset.to(self.origin) - self.offset)
+        self.scatter += scatter.to(self.origin.device)
+        self.scatter.addr_(delta, delta, alpha=self.count * other.count / total)
+        self.offset = self.offset + delta * (other.count / total)
+        self.count = total
 
     def spectrum(self, centered: bool) -> Spectrum:
         """Singular values of the (count, width) matrix of all tokens.
@@ -100,10 +109,10 @@ class Pooled:
         if not self.count:
             raise ValueError("expected at least one token, got none")
         width, mean = len(self.origin), self.origin + self.offset
-        moment = self.scatter if centered else self.scatter + self.count * torch.outer(mean, mean)
+        moment = self.scatter.clone() if centered else torch.addr(self.scatter, mean, mean, alpha=self.count)
         scale = moment.diagonal().amax()
         scale = torch.where(scale > 0, scale, 1.0)
-        moment = (moment / scale).unsqueeze(0)
+        moment = moment.div_(scale).unsqueeze(0)
         try:
             values = eigenvalues(moment)
         except SOLVER_FAILED:

@@ -123,3 +123,36 @@ def test_fewer_draws_of_long_matrices_leave_the_reference_where_it_is(monkeypatc
     assert few != many
     for here, there in zip(few, many, strict=True):
         assert here == pytest.approx(there, rel=2e-3)
+
+
+def test_what_is_drawn_beforehand_is_what_each_would_draw():
+    names = [
+        "effective_rank",
+        "mu_bar_unit",
+        "participation_ratio_centered",
+        "pooled:stable_rank_unit",
+        "grad_rank",
+        "mu",
+    ]
+    places = [(request, 9, 14, torch.float32, 5 if request.name == "grad_rank" else None) for request in resolve(names)]
+    caches = (_beside.bounds_beside, _beside._gaussian, _beside._rounded_rank_one)
+    for cache in caches:
+        cache.cache_clear()
+    alone = [bounds_beside(*place) for place in places]
+    for cache in caches:
+        cache.cache_clear()
+    _beside.draw([*places, *places])
+    made = [(cache.cache_info().currsize, cache.cache_info().misses) for cache in caches[1:]]
+    assert all(size == misses for size, misses in made), "each once"
+    assert [bounds_beside(*place) for place in places] == alone
+    assert [(cache.cache_info().currsize, cache.cache_info().misses) for cache in caches[1:]] == made, "nothing is left"
+
+
+def test_a_participation_ratio_of_singular_values_makes_no_matrix(monkeypatch):
+    y = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = MEASURES["participation_ratio"].function(y)
+    monkeypatch.setattr(torch, "diag_embed", None)
+    value, error = evaluate(MEASURES["participation_ratio"], spectrum=spectrum(y))
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    assert bool((error < 1e-12).all())
+    assert evaluate(MEASURES["participation_ratio"], spectrum=spectrum(torch.zeros(2, 3)))[0].isnan().all()

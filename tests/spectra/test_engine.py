@@ -116,12 +116,17 @@ def test_chunks_change_nothing(monkeypatch):
     assert torch.equal(spectrum(y).singular_values, whole.singular_values)
 
 
-def test_inside_inference_mode_and_of_tensors_that_require_grad():
-    y = torch.randn(5, 6, requires_grad=True)
-    with torch.inference_mode():
-        inside = spectrum(y * 1)
-    assert torch.equal(inside.singular_values, spectrum(y).singular_values)
-    assert not spectrum(y).singular_values.requires_grad
+@pytest.mark.parametrize("threads", [1, 2])
+def test_inside_inference_mode_and_of_tensors_that_require_grad(threads):
+    y, before = torch.randn(5, 6, requires_grad=True), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            inside = spectrum(y * 1)
+        assert torch.equal(inside.singular_values, spectrum(y).singular_values)
+        assert not spectrum(y).singular_values.requires_grad
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

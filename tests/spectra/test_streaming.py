@@ -121,3 +121,41 @@ def test_a_bad_solve_falls_back(monkeypatch):
     got = pooled(y).spectrum(centered=False)
     torch.testing.assert_close(got.singular_values, expected.singular_values, rtol=1e-12, atol=0)
     torch.testing.assert_close(got.singular_values, svd(y.unsqueeze(0))[0][0], rtol=1e-12, atol=0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["gaussian", "nearly_equal_3", "sink_token", "deficient", "equal", "outlier_features"]),
+    st.sampled_from([(40, 6), (9, 20), (64, 16)]),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+    st.lists(st.integers(0, 64), max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_any_split_in_any_order_of_merging_is_one_matrix_to_1e_12(name, shape, dtype, cuts, random):
+    y = family(name, *shape, dtype=dtype).to(dtype)
+    pools = [pooled(piece) for piece in torch.tensor_split(y, sorted(cut % (len(y) + 1) for cut in cuts))]
+    random.shuffle(pools)
+    while len(pools) > 1:  # any tree of merges, each of two that are next to each other
+        at = random.randrange(len(pools) - 1)
+        pools[at].merge(pools.pop(at + 1))
+    one = pooled(y)
+    assert pools[0].count == one.count == len(y)
+    for form in (False, True):
+        got, expected = pools[0].spectrum(form), one.spectrum(form)
+        lam, want = got.singular_values.square(), expected.singular_values.square()
+        top = expected.singular_values[0]
+        assert bool(((lam - want).abs() <= 1e-12 * top.square()).all())
+        sure = want > 1e-6 * top.square()  # of the others a root tells half of the digits
+        assert bool(((got.singular_values - expected.singular_values).abs()[sure] <= 1e-12 * top).all())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pieces_and_threads(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        y = family("gaussian", 50, 7)
+        first, second = (pooled(y).spectrum(False).singular_values for _ in range(2))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(first, second)

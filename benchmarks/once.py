@@ -1,0 +1,83 @@
+"""Once: one contender in a fresh process, timed beside the plain forward, and the most memory that it ever held.
+
+Linux lets `ru_maxrss` start at the peak of the process that started this one (it survives exec), so the high-water mark
+of the process itself is read, `VmHWM`; elsewhere `ru_maxrss`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.contenders import CONTENDERS, SAME, disagreement, numbers, ours
+from benchmarks.setting import Job, Setting
+from benchmarks.timing import seconds, warm_up
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 900
+
+
+def peak() -> int:
+    """Most bytes of memory this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)):
+        return int(found[1]) * 1024
+    import resource  # not on Windows
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def once(name: str, setting: Setting, threads: int) -> dict[str, Any]:
+    """Run a contender in a process of its own.
+
+    Args:
+        name: of the contender.
+        setting: its model and inputs.
+        threads: of torch and of the libraries.
+
+    Returns:
+        `plain` and `seconds`, wall times of the plain forward of all batches (of the first, times their number) and of
+        the contender; `peak` in bytes; what the contender tells; of the naive hook how far ours is from its numbers.
+        Or `failed`, with the reason.
+    """
+    given = json.dumps([name, setting.dict(), threads])
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "benchmarks.once", given]
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done after {LIMIT} s"}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"ended by {done.returncode}"])[-1]
+        return {"failed": last[:200]}
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def here(name: str, setting: Setting, threads: int) -> dict[str, Any]:
+    """What `once` gives, had in this process."""
+    torch.set_num_threads(threads)
+    warm_up(["plain", name])
+    job = Job(setting)
+    first = job.first()
+    CONTENDERS["plain"](first)
+    plain = seconds(lambda: CONTENDERS["plain"](first)) * len(job.batches)
+    told: list[Any] = []
+    taken = seconds(lambda: told.append(CONTENDERS[name](job)))
+    found = {"plain": plain, "seconds": taken, "peak": peak()}
+    if name == "naive":
+        found["disagreement"] = disagreement(numbers(ours(*SAME)(job)), told[0])
+    return found | (told[0] if isinstance(told[0], dict) and name != "naive" else {})
+
+
+if __name__ == "__main__":
+    asked, fields, number = json.loads(sys.argv[1])
+    print(json.dumps(here(asked, Setting(**fields), number)))

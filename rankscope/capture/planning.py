@@ -1,0 +1,80 @@
+"""Planning: where to hook a model, found by tracing a little of a batch."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import torch
+
+from rankscope.capture.layout import Unmeasurable, axes
+from rankscope.capture.plan import Plan, plan
+from rankscope.capture.session import call
+from rankscope.capture.slicing import first_sequences, first_tokens
+from rankscope.capture.trace import Trace, trace
+from rankscope.errors import CaptureError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from rankscope.records import Batch
+
+FEW_TOKENS = 31  # no size of a head or a window, so that no axis is taken for another
+
+
+def planned(
+    model: nn.Module,
+    batch: Batch,
+    layout: str | None = None,
+    layers: Sequence[str] = (),
+    skip_layers: Sequence[str] = (),
+    most_tokens: int | None = None,
+) -> tuple[Plan, tuple[torch.Size, bool] | None]:
+    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis.
+
+    Args:
+        model: the model, inside `undisturbed`.
+        batch: where the model is.
+        layout: the axes of the inputs, if the user gave them.
+        layers: globs over names of layers; all of the deepest stack where empty.
+        skip_layers: globs of those to leave out.
+        most_tokens: of the sequence, where it can be shortened.
+
+    Returns:
+        The plan, and what the model's own mask says of the axes.
+
+    Raises:
+        CaptureError: the model is TorchScript, or does not run while it is watched.
+    """
+    scripted = next((name for name, part in model.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
+    if scripted is not None:
+        raise CaptureError(
+            "RS404",
+            f"{scripted or type(model).__name__} is TorchScript: its parts run outside Python, where no hook is called",
+            remedies=[("Give the class instead", "rankscope probe yourmodule:Net --weights FILE")],
+        )
+    with torch.no_grad():
+        watched: Trace | None = None
+        if all(getattr(module, "batch_first", True) for module in model.modules()):
+            watched = _trace_of_one(model, batch, layout, most_tokens)
+        if watched is None:
+            try:
+                watched = trace(model, batch)
+            except CaptureError as error:
+                call(model, batch, suggest=True)  # where the model itself fails, its own error is the one to tell
+                raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
+    return plan(watched, layers, skip_layers), watched.declared
+
+
+def _trace_of_one(model: nn.Module, batch: Batch, layout: str | None, most_tokens: int | None) -> Trace | None:
+    """A trace of the first sequence; None where the model may need the whole batch."""
+    try:
+        where = axes(batch, layout)
+        if most_tokens is not None and (short := first_tokens(batch, most_tokens, where)) is not None:
+            with contextlib.suppress(CaptureError):  # it may need the whole sequence
+                return trace(model, first_sequences(short, 1, where))
+        return trace(model, first_sequences(batch, 1, where))
+    except (CaptureError, Unmeasurable):
+        return None

@@ -1,0 +1,175 @@
+"""Moments the fast way: one Gram matrix a sequence serves several forms.
+
+The unit form scales its rows and columns, centring takes their means off. On a CPU each sequence is worked on by one
+thread from the cast to the eigenvalues, while it lies in the cache; on a GPU the stack is one tensor, nothing is waited
+for, and the Grams are solved together with those of the other layers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import torch
+
+from rankscope.errors import CaptureError
+from rankscope.groups import with_float64
+from rankscope.moments.exact import exact
+from rankscope.moments.found import Moments, joined
+from rankscope.moments.stack import Stack
+from rankscope.spectra import cpu
+from rankscope.spectra.engine import CHUNK_BYTES, coarse, eigenvalues, roots
+from rankscope.spectra.reference import SOLVER_FAILED, svd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+    from rankscope.measures import Form
+    from rankscope.moments.found import Need
+    from rankscope.spectra.engine import Method
+
+
+MOST_NUMBERS = 2**31 - 1  # in one call of a GPU's solver
+UNSOLVED = "the eigenvalues of a finite matrix could not be computed"
+
+
+def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto", at_once: int | None = None) -> Moments:
+    """What measures need of sequences of equal length.
+
+    Unit forms leave zero tokens out, as if they were not there: of their spectra, the values past `count` are 0.
+
+    Args:
+        tokens: (batch, rows, width), of a floating dtype.
+        wanted: forms and needs.
+        method: see `spectra.spectrum`; on a GPU, where nothing is looked at, ``auto`` is ``gram64``.
+        at_once: the most sequences to work on at a time on a CPU; as many as there are threads where None.
+
+    Returns:
+        The moments; on a GPU its spectra are `waiting`.
+
+    Example:
+        >>> found = moments(torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]), [("raw", "size"), ("unit", "spectrum")]).found
+        >>> found["raw", "size"].tolist(), found["unit", "spectrum"][0, 0].tolist()
+        ([5.0], [1.0, 1.0])
+    """
+    wanted = sorted(wanted, key=lambda pair: pair[1] != "spectrum")  # their Grams serve the others
+    tokens = with_float64(tokens)
+    if method == "svd" or tokens.dtype == torch.float64:  # no room for squares, or not wanted
+        if tokens.is_cuda:
+            return joined([exact(each, wanted, method) for each in tokens])
+        return joined(cpu.in_threads(lambda each: exact(each, wanted, method), list(tokens), at_once))
+    if tokens.is_cuda:
+        return stacked(tokens, wanted)
+    return _one_by_one(tokens, wanted, at_once, refine=method == "auto")
+
+
+def stacked(tokens: Tensor, wanted: Iterable[Need]) -> Moments:
+    """The way of a GPU: all sequences as one tensor, of which no number is looked at; it holds on any device.
+
+    Args:
+        tokens: (batch, rows, width), of a floating dtype.
+        wanted: forms and needs, spectra first.
+
+    Returns:
+        The moments, their spectra `waiting`.
+
+    Example:
+        >>> found = stacked(torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]), [("unit", "spectrum")])
+        >>> found.waiting["unit"].tolist()
+        [[[1.0, 0.0], [0.0, 1.0]]]
+    """
+    return _moments(Stack(tokens, ahead=True), wanted)
+
+
+def _one_by_one(tokens: Tensor, wanted: Iterable[Need], at_once: int | None, *, refine: bool) -> Moments:
+    """The way of a CPU: each sequence by one thread, solved while it lies in the cache."""
+
+    def one(sequence: Tensor) -> Moments:
+        stack = Stack(sequence.unsqueeze(0), ahead=False)
+        found = _moments(stack, wanted)
+        _solve_at_once(stack, found, refine=refine)
+        return found
+
+    return joined(cpu.in_threads(one, list(tokens), at_once))
+
+
+def solve(several: Sequence[Moments], most: int = CHUNK_BYTES) -> None:
+    """Solve all Grams that wait, those of one size together.
+
+    A chunk that the device cannot solve, or whose eigenvalues do not add up, is solved one matrix at a time on the
+    CPU; what cannot be solved there either becomes part of `failed`, and its numbers are NaN.
+
+    Args:
+        several: moments, whose `waiting` becomes part of `found`.
+        most: bytes of Grams in one call.
+    """
+    alike: dict[tuple[int, int], list[tuple[Moments, Form]]] = defaultdict(list)
+    for each in several:
+        for form, gram in each.waiting.items():
+            alike[gram.shape[-1], max(each.rows, each.width)].append((each, form))
+    for (n, longer), entries in alike.items():
+        grams = [each.waiting.pop(form) for each, form in entries]
+        sizes = [len(gram) for gram in grams]
+        each_alone = [matrix for gram in grams for matrix in gram]
+        whole = max(1, min(most // 8, MOST_NUMBERS) // max(1, n * n))
+        chunks = [each_alone[start : start + whole] for start in range(0, len(each_alone), whole)]
+        owners = [entry for entry, size in zip(entries, sizes, strict=True) for _ in range(size)]
+        pairs, unsolved = zip(*[_solved(chunk, longer) for chunk in chunks], strict=True)
+        for (each, form), failed in zip(owners, chain(*unsolved), strict=True):
+            if failed:
+                each.failed[form, "spectrum"] = UNSOLVED
+        for (each, form), pair in zip(entries, torch.split(torch.cat(pairs), sizes), strict=True):
+            each.found[form, "spectrum"] = pair
+
+
+def _solved(grams: Sequence[Tensor], longer: int) -> tuple[Tensor, list[bool]]:
+    """Singular values and bounds on their errors, (batch, 2, n), and which could not be had, whose numbers are NaN."""
+    try:
+        return _spectra(torch.stack(list(grams)), longer), [False] * len(grams)
+    except (RuntimeError, *SOLVER_FAILED):  # out of memory is one
+        pairs = [_solved_alone(gram.cpu(), longer) for gram in grams]
+    none = grams[0].new_full((2, len(grams[0])), torch.nan)
+    return torch.stack([none if pair is None else pair.to(none.device) for pair in pairs]), [p is None for p in pairs]
+
+
+def _solved_alone(gram: Tensor, longer: int) -> Tensor | None:
+    try:
+        return _spectra(gram.unsqueeze(0), longer)[0]
+    except SOLVER_FAILED:
+        return None
+
+
+def _moments(stack: Stack, wanted: Iterable[Need]) -> Moments:
+    rows, width = stack.tokens.shape[1:]
+    found = Moments(rows, width, stack.finite, stack.norms, stack.count, stack.common)
+    for form, need in wanted:
+        if need == "spectrum":
+            found.waiting[form] = stack.gram(form)
+        else:
+            found.found[form, need] = stack.find(form, need)
+    return found
+
+
+def _solve_at_once(stack: Stack, found: Moments, *, refine: bool) -> None:
+    """Solve the Grams of one sequence while its tokens are at hand: by their SVD where a Gram leaves doubt."""
+    longer = max(found.rows, found.width)
+    for form, gram in found.waiting.items():
+        try:
+            pair = _spectra(gram, longer)
+            unsure = refine and bool(coarse(pair[:, 0], pair[:, 1], longer).any())
+        except SOLVER_FAILED:
+            pair, unsure = gram.new_full((1, 2, gram.shape[-1]), torch.nan), True
+        try:
+            found.found[form, "spectrum"] = torch.stack(svd(stack.formed(form)), 1) if unsure else pair
+        except CaptureError as error:
+            found.found[form, "spectrum"] = torch.full_like(pair, torch.nan)
+            found.failed[form, "spectrum"] = error.headline
+    found.waiting = {}
+
+
+def _spectra(grams: Tensor, longer: int) -> Tensor:
+    """Singular values and bounds on their errors, (batch, 2, n)."""
+    return torch.stack(roots(eigenvalues(grams), longer), 1)
