@@ -101,6 +101,22 @@ def _gram64(stack: Tensor, *, refine: bool) -> tuple[Tensor, Tensor]:
     return sigma, error
 
 
+def gram(matrix: Tensor) -> Tensor:
+    """Gram matrix of the smaller side of one matrix, where the matrix lies.
+
+    Args:
+        matrix: (rows, width) float64.
+
+    Returns:
+        (n, n), n = min(rows, width).
+
+    Example:
+        >>> gram(torch.tensor([[3.0, 4.0]]).double()).tolist()
+        [[25.0]]
+    """
+    return cuda.grams(matrix.unsqueeze(0))[0] if matrix.is_cuda else cpu.gram(matrix)
+
+
 def coarse(sigma: Tensor, error: Tensor, m: int, resolved: float = RESOLVED) -> Tensor:
     """Whether the Gram route leaves the numerical rank in doubt, so that the matrix needs its SVD.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rankscope.spectra import cpu, cuda
+from rankscope.spectra.engine import gram
 from rankscope.spectra.reference import EPS
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def squares(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor] | None:
         >>> squares(left, right)[0].sqrt().item()
         6.0
     """
-    grams = [cuda.grams(each.unsqueeze(0))[0] if each.is_cuda else cpu.gram(each) for each in (left, right)]
+    grams = [gram(each) for each in (left, right)]
     size = torch.linalg.matrix_norm(grams[0]) * torch.linalg.matrix_norm(grams[1])
     for here, there in (grams, reversed(grams)):
         lower, failed = torch.linalg.cholesky_ex(here)

@@ -15,8 +15,8 @@ import torch
 
 from rankscope.errors import CaptureError
 from rankscope.records import Spectrum
-from rankscope.spectra import cpu, cuda, products
-from rankscope.spectra.engine import CHUNK_BYTES, coarse, eigenvalues, roots, spectrum
+from rankscope.spectra import cpu, products
+from rankscope.spectra.engine import CHUNK_BYTES, coarse, eigenvalues, gram, roots, spectrum
 from rankscope.spectra.reference import EPS, SOLVER_FAILED, svd
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ def _of_factors(matrix: Matrix) -> _Squares | None:
 
 def _gram(matrix: Matrix) -> _Squares:
     dense = _dense(matrix).double()
-    gram = cuda.grams(dense.unsqueeze(0))[0] if dense.is_cuda else cpu.gram(dense)
-    return _Squares(gram, None, *shape_of(matrix))
+    return _Squares(gram(dense), None, *shape_of(matrix))
 
 
 def _roots(squares: _Squares, lam: Tensor) -> Spectrum | None:

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 from reports import HOSTILE, a_hostile_report, a_report, undefined_report
+from schemas import closed
 
 import rankscope
 from rankscope.comparison import Comparison, Difference, First, Match, Pair
@@ -23,16 +24,6 @@ from rankscope.renderers import COMPARISONS, Style
 SCHEMA = json.loads((Path(rankscope.__file__).with_name("comparison.schema.json")).read_text(encoding="utf-8"))
 READER = jsonschema.Draft202012Validator(SCHEMA)
 FORMATS = ("table", "json", "csv", "md")
-
-
-def closed(schema: Any) -> Any:
-    """The schema as a writer must keep it: nothing that it does not name."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {name: closed(part) for name, part in schema.items()}
-    return {**found, "additionalProperties": False} if "properties" in schema else found
 
 
 WRITER = jsonschema.Draft202012Validator(closed(SCHEMA))

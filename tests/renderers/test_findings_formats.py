@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reports import HOSTILE, a_hostile_report, a_report
 from rules import a_judged_report, row
+from schemas import closed
 
 from rankscope.records import Report
 from rankscope.renderers import FINDINGS, Style
@@ -59,16 +60,6 @@ IDS = ["judged", "strict", "hostile", "passed"]
 
 
 # JSON
-
-
-def closed(schema: Any) -> Any:
-    """The schema as a writer must keep it: nothing that it does not name."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {name: closed(part) for name, part in schema.items()}
-    return {**found, "additionalProperties": False} if "description" in schema and "required" in schema else found
 
 
 WRITER = jsonschema.Draft202012Validator(closed(PUBLISHED))
