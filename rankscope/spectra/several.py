@@ -1,8 +1,6 @@
 """Spectra of many matrices of any shapes: on a CPU one a thread, the largest first; on a GPU one size at a time.
 
-They are meant for gradients of weights, which come out of products in float32 or less: their small singular values are
-known to 1e-3 of themselves at best, so an SVD that would tell 1e-6 of them is not run, and the bound says how far off
-they are.
+They are meant for gradients of weights, some of which are had as the factors of a product that is never formed.
 """
 
 from __future__ import annotations
@@ -31,8 +29,6 @@ Found = Spectrum | str | None
 MOST_NUMBERS = 2**31 - 1  # in one call of a GPU's solver
 SMALL = 64
 """The Gram of a smaller matrix resolves too little above the threshold of the numerical rank; its SVD costs little."""
-RESOLVED = 1e-4
-"""A singular value above that threshold is known to this fraction of itself: of a Gram from 64 rows on it always is."""
 
 
 @dataclass(slots=True)
@@ -146,7 +142,7 @@ def _roots(squares: _Squares, lam: Tensor) -> Spectrum | None:
     longer = max(rows, width)
     delta = None if squares.off is None else (squares.off + (16 + n / 16) * EPS * lam[0]).reshape(1)
     sigma, error = roots(lam, longer, delta)
-    if bool(coarse(sigma, error, longer, RESOLVED)):
+    if bool(coarse(sigma, error, longer)):
         return None
     rest = sigma.new_zeros(min(rows, width) - n)  # of factors of n rows: the rank is no more
     return Spectrum(torch.cat([sigma, rest]), torch.cat([error, rest]), rows, width)

@@ -60,12 +60,19 @@ def test_gram_route_agrees_with_the_reference_within_its_bound(name, dtype):
 
 
 def test_auto_resolves_what_counts_towards_the_numerical_rank():
-    y = torch.diag(torch.tensor([1.0, 1e-3, 2e-5, 1e-9]))
+    y = torch.diag(torch.tensor([1.0, 1e-3, 1e-6, 1e-9]))
     y = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).double())[0] @ y.double()
     coarse, fine = spectrum(y, method="gram64"), spectrum(y, source_dtype=torch.float32)
-    assert coarse.error[2] > 1e-6 * 2e-5
-    assert fine.error[2] <= 1e-6 * 2e-5
-    assert fine.singular_values[2].item() == pytest.approx(2e-5, rel=1e-9)
+    assert coarse.error[2] > engine.RESOLVED * 1e-6
+    assert fine.error[2] <= engine.RESOLVED * 1e-6
+    assert fine.singular_values[2].item() == pytest.approx(1e-6, rel=1e-9)
+
+
+@pytest.mark.parametrize("rows", [64, 128, 512])
+def test_from_64_rows_on_no_gram_leaves_the_numerical_rank_in_doubt(monkeypatch, rows):
+    monkeypatch.setattr(engine, "svd", lambda stack: pytest.fail("the Gram is given up"))
+    for name in FAMILIES:
+        spectrum(family(name, rows, rows + rows // 2), source_dtype=torch.float32)
 
 
 def test_auto_takes_the_svd_only_for_data_that_is_float64(monkeypatch):
