@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from rankscope.collection import Collection
     from rankscope.measures import Request
-    from rankscope.records import Layer
+    from rankscope.records import Layer, Spectrum
     from rankscope.spectra.engine import Method
 
 NO_FIRST = "the values of the first layer could not be read"
@@ -91,15 +90,17 @@ class _Values:
     """The values of one group of sequences as a request needs them; each spectrum is solved once."""
 
     def __init__(self, parts: Mapping[str, Tensor], heads: int, method: Method, dtype: torch.dtype) -> None:
-        self._parts, self._heads = parts, heads
-        self._spectrum = cache(
-            lambda per_head: spectrum(self._of("value", per_head), method=method, source_dtype=dtype)
-        )
+        self._parts, self._heads, self._method, self._dtype = parts, heads, method, dtype
+        self._spectra: dict[bool, Spectrum] = {}  # a closure here would be a cycle, and outlive the hook
 
     def __call__(self, request: Request, need: str) -> Any:
-        if need == "values_spectrum":
-            return self._spectrum(request.per_head)
-        return self._of(need, request.per_head)
+        per_head = request.per_head
+        if need != "values_spectrum":
+            return self._of(need, per_head)
+        if per_head not in self._spectra:
+            values = self._of("value", per_head)
+            self._spectra[per_head] = spectrum(values, method=self._method, source_dtype=self._dtype)
+        return self._spectra[per_head]
 
     def _of(self, name: str, per_head: bool) -> Tensor:
         """(batch, tokens, width), or (batch, heads, tokens, width of a head)."""

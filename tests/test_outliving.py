@@ -1,5 +1,6 @@
 """What outlives a hook: numbers and Gram matrices, never an activation; and memory that does not grow with batches."""
 
+import contextlib
 import gc
 import subprocess
 import sys
@@ -23,10 +24,20 @@ def alive(measures, keep=None, shape=(3, 12, 20), dtype=torch.float32):
     watched = weakref.ref(memory)
     tokens = torch.from_numpy(memory)
     reduction = Reduction(resolve(measures))
-    reduction.activation(LAYER, tokens if dtype == torch.float32 else tokens.to(dtype), keep, 0)
-    del memory, tokens
+    with no_garbage_collector():  # what waits for it is held too, and is gigabytes before it comes
+        reduction.activation(LAYER, tokens if dtype == torch.float32 else tokens.to(dtype), keep, 0)
+        del memory, tokens
+        return watched() is not None, reduction
+
+
+@contextlib.contextmanager
+def no_garbage_collector():
     gc.collect()
-    return watched() is not None, reduction
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("measures", [["quick"], ["full"], ["singular_values"], ["mu_1inf"], ["pooled:effective_rank"]])
@@ -40,6 +51,31 @@ def test_no_activation_is_alive_after_its_hook(monkeypatch, measures, padded, gp
     held, reduction = alive(measures, keep if padded else None)
     assert not held
     assert {row.status for row in reduction.rows() if row.site == "block"} <= {"ok"}
+
+
+@pytest.mark.parametrize("measure", ["value_cosine", "value_spectrum", "value_cosine_mixed", "head:value_spectrum"])
+def test_no_values_are_alive_after_their_hook(measure):
+    memory = np.random.default_rng(0).standard_normal((3, 2, 12, 20))
+    made = []
+
+    class Watched(torch.Tensor):
+        """A tensor, and all that is made of it, to be counted."""
+
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            out = super().__torch_function__(func, types, args, kwargs)
+            made.extend(weakref.ref(each) for each in torch.utils._pytree.tree_leaves(out) if isinstance(each, cls))
+            return out
+
+    with no_garbage_collector():
+        reduction = Reduction(resolve([measure]))
+        values = torch.from_numpy(memory).as_subclass(Watched)
+        reduction.values(LAYER, {"value": values, "mixed_value": values, "first_value": values}, None, 0)
+        made.append(weakref.ref(values))
+        del values
+        alive = [each() for each in made if each() is not None and each().numel() >= 12 * 20]
+    assert len(made) > 3
+    assert not alive
 
 
 @pytest.mark.parametrize("gpu", [False, True])
