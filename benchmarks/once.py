@@ -1,7 +1,8 @@
 """Once: one contender in a fresh process, timed beside the plain forward, and the most memory that it ever held.
 
 Linux lets `ru_maxrss` start at the peak of the process that started this one (it survives exec), so the high-water mark
-of the process itself is read, `VmHWM`; elsewhere `ru_maxrss`.
+of the process itself is read, `VmHWM`; elsewhere `ru_maxrss`. The allocator of glibc keeps freed blocks of up to 32 MB
+once it has seen them, thread by thread, and a peak is then a matter of chance; it is told to give back those over 1 MB.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def once(name: str, setting: Setting, threads: int) -> dict[str, Any]:
         Or `failed`, with the reason.
     """
     given = json.dumps([name, setting.dict(), threads])
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     command = [sys.executable, "-m", "benchmarks.once", given]
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=LIMIT)

@@ -255,7 +255,7 @@ CPU: tuple[Target, ...] = (
     ),
     Target(
         "peak memory of `forward` over the plain forward",
-        f"{ONCE}, 8×512, 12 layers; rankscope's own imports too",
+        f"{ONCE}, 8×512, 12 layers; rankscope's own imports too; freed blocks over 1 MB are given back",
         lambda r: _memory(r, "forward 8×512"),
         300,
         unit="MB",

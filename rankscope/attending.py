@@ -28,6 +28,10 @@ Masks = tuple["Tensor | None", "Tensor | None"]
 class Maps(Protocol):
     """Attention maps by sequence, each computed when it is asked for."""
 
+    @property
+    def bytes_each(self) -> int:
+        """What the map of one sequence, all heads, takes in float32."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
@@ -40,6 +44,7 @@ def reduce_values(
     keep: Tensor | None,
     number: int,
     method: Method = "auto",
+    at_once: int | None = None,
 ) -> None:
     """Reduce the values of a layer, all heads side by side and, where asked for, each head by itself.
 
@@ -51,6 +56,7 @@ def reduce_values(
         keep: (batch, tokens), true at real tokens; None where all are.
         number: of the first sequence in the run.
         method: how spectra are computed.
+        at_once: the most sequences to work on at a time on a CPU; as many as there are threads where None.
     """
     value = found["value"]
     assert value is not None
@@ -83,7 +89,7 @@ def reduce_values(
     if value.is_cuda:
         several(slice(0, len(value)))
     else:  # each sequence while it lies in the cache
-        in_threads(several, [slice(index, index + 1) for index in range(len(value))])
+        in_threads(several, [slice(index, index + 1) for index in range(len(value))], at_once)
 
 
 class _Values:

@@ -130,10 +130,24 @@ class Reduction:
 
     def values(self, layer: Layer, found: Mapping[str, Tensor | None], keep: Tensor | None, first: int) -> None:
         """Reduce `value`, `mixed_value` and `first_value`, (batch, heads, tokens, width) each, at a layer."""
-        reduce_values(self._collection, layer, found, keep, first, self._method)
+        value = found["value"]
+        assert value is not None
+        heads, tokens, width = value.shape[1:]
+        each = (
+            8 * 3 * len({id(tensor) for tensor in found.values()}) * heads * tokens * width
+        )  # the cast, and its forms
+        if reason := self.memory.refusal(each, f"the values of one sequence, {tokens} × {heads * width}"):
+            self.fail("value", layer, "skipped", reason)
+            return
+        at_once = max(1, (self.memory.total - self.memory.held) // max(1, each))
+        reduce_values(self._collection, layer, found, keep, first, self._method, at_once)
 
     def attention(self, layer: Layer, maps: Maps, keep: Masks, first: int, parameter: str | None = None) -> None:
         """Reduce the attention maps of a layer; `keep` are the masks of its queries and of its keys."""
+        each = 4 * maps.bytes_each  # what it is made of, and the mean over heads in float64
+        if reason := self.memory.refusal(each, "the attention map of one sequence"):
+            self.fail("attention", layer, "skipped", reason, parameter)
+            return
         reduce_attention(self._collection, layer, maps, keep, first, parameter)
 
     def gradient(self, layer: Layer, gradient: Tensor, last_gradient: Tensor, sequences: int = 1) -> None:

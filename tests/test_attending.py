@@ -10,6 +10,7 @@ import torch
 from rankscope.attending import NO_FIRST
 from rankscope.collection import NOT_FINITE
 from rankscope.measures import resolve
+from rankscope.memory import Memory
 from rankscope.records import Layer
 from rankscope.reduction import Reduction
 
@@ -117,10 +118,31 @@ def softmax(*shape, seed=0):
     return torch.softmax(normal(*shape, seed=seed), -1)
 
 
-def of_attention(names, maps, queries=None, keys=None, parameter=None):
-    reduction = Reduction(resolve(names))
-    reduction.attention(LAYER, maps, (queries, keys), 0, parameter)
+class Given(list):
+    """Maps that are there already."""
+
+    @property
+    def bytes_each(self):
+        return sum(4 * weights.numel() for weights, _ in self[:1])
+
+
+def of_attention(names, maps, queries=None, keys=None, parameter=None, memory=None):
+    reduction = Reduction(resolve(names), memory=memory)
+    reduction.attention(LAYER, Given(maps) if isinstance(maps, list) else maps, (queries, keys), 0, parameter)
     return reduction
+
+
+def test_maps_and_values_past_the_allowance_are_skipped_with_what_they_take():
+    maps = [(softmax(4, 9, 7), torch.ones(9, 7, dtype=torch.bool))]
+    row = of_attention(["attention_entropy"], maps, memory=Memory(4000)).rows()[0]
+    assert (row.status, row.value) == ("skipped", None)
+    assert row.reason == "the attention map of one sequence needs 3.94 KiB, and --memory allows 3.91 KiB"
+    assert of_attention(["attention_entropy"], maps, memory=Memory(4096)).rows()[0].status == "ok"
+    values = normal(2, 2, 6, 4)
+    for total, status in ((1000, "skipped"), (2000, "ok")):
+        reduction = Reduction(resolve(["value_drain"]), memory=Memory(total))
+        reduction.values(LAYER, {"value": values, "mixed_value": values, "first_value": values}, None, 0)
+        assert reduction.rows()[0].status == status
 
 
 def test_attention_is_averaged_over_heads_and_taken_on_real_queries_and_keys():
@@ -155,7 +177,7 @@ def test_uniform_attention_over_many_tokens_is_one_map_at_a_time():
     class Lazy:
         """Maps that must not be held together."""
 
-        asked = 0
+        asked, bytes_each = 0, 4 * 2 * 128 * 128
 
         def __len__(self):
             return 3

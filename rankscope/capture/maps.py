@@ -49,6 +49,16 @@ class AttentionMaps:
         shape = (*self.lead, self.queries, self.keys)
         raise Unmeasurable(f"its attention maps have shape {shape}: which of them belong to one sequence is not told")
 
+    @property
+    def bytes_each(self) -> int:
+        """What the map of one sequence, all heads, takes in float32.
+
+        Returns:
+            Bytes.
+        """
+        heads = self.heads or (self.lead[-1] if self.lead else 1)
+        return 4 * heads * self.queries * self.keys
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The map of one sequence.
 
