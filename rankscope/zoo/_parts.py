@@ -129,8 +129,8 @@ NORM: dict[Norm, Callable[[int], nn.Module]] = {"pre": layer_norm, "post": layer
 LAST_NORM: dict[Norm, Callable[[int], nn.Module]] = {"pre": layer_norm, "post": nn.Identity, "none": nn.Identity}
 
 
-class Attention(nn.Module):
-    """Multi-head softmax attention (arXiv 1706.03762, §3.2); C_V of the λ-skip paper is value and out together."""
+class Heads(nn.Module):
+    """The four maps of multi-head softmax attention (arXiv 1706.03762, §3.2), and what is made of them."""
 
     def __init__(self, width: int, heads: int, *, causal: bool) -> None:
         super().__init__()
@@ -153,12 +153,23 @@ class Attention(nn.Module):
         y: Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
         return y
 
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        """softmax(Q_g K_gᵀ / √(width/heads)), the matrices (batch, heads, tokens, tokens) that `attend` mixes by."""
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        if self.causal:
+            scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
+        return scores.softmax(dim=-1)
+
+
+class Attention(Heads):
+    """Multi-head attention; C_V of the λ-skip paper is value and out together."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Mix the tokens of x (batch, tokens, width)."""
         return self.attend(*self.project(x))
 
     def mixing(self, x: Tensor) -> Mixing:
-        """M_g = softmax(Q_g K_gᵀ / √(width/heads)), C_g = W_V,g W_O,g.
+        """M_g the weights of head g, C_g = W_V,g W_O,g.
 
         Args:
             x: (batch, tokens, width).
@@ -167,10 +178,7 @@ class Attention(nn.Module):
             One group a head.
         """
         q, k, _ = self.project(x)
-        scores = q @ k.mT / math.sqrt(q.shape[-1])  # (batch, heads, tokens, tokens)
-        if self.causal:
-            scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
-        return Mixing(scores.softmax(dim=-1), value_maps(self.value, self.out, self.heads))
+        return Mixing(self.weights(q, k), value_maps(self.value, self.out, self.heads))
 
 
 def value_maps(value: nn.Linear, out: nn.Linear, heads: int) -> Tensor:
