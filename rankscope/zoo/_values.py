@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 
 class ValueAttention(Heads):
-    """Attention that sees the values of earlier layers, and gives its own as well; here it leaves them unused."""
+    """Attention that sees the values of earlier layers, and hands on its own.
+
+    Args:
+        width: features of a token.
+        heads: a divisor of width.
+        causal: whether a token sees only itself and those before it.
+        mix: makes what attention gets of (V_n, [V_1, …, V_(n-1)]); None for V_n as it is.
+    """
+
+    def __init__(self, width: int, heads: int, *, causal: bool, mix: nn.Module | None = None) -> None:
+        super().__init__(width, heads, causal=causal)
+        self.mix = mix
 
     def forward(self, x: Tensor, earlier: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Mix tokens.
@@ -28,15 +39,14 @@ class ValueAttention(Heads):
         Returns:
             The mixed tokens, of the shape of x; V_n, of that of the earlier ones.
         """
-        del earlier
         q, k, v = self.project(x)
-        return self.attend(q, k, v), v
+        return self.attend(q, k, v if self.mix is None else self.mix(v, earlier)), v
 
 
 class ValueSublayer(nn.Module):
     """Attention, its skip and its pre-norm."""
 
-    def __init__(self, mixer: ValueAttention, width: int) -> None:
+    def __init__(self, mixer: nn.Module, width: int) -> None:
         super().__init__()
         self.mixer = mixer
         self.norm = layer_norm(width)
@@ -58,7 +68,7 @@ class ValueSublayer(nn.Module):
 class ValueBlock(nn.Module):
     """Attention with values of earlier layers, then the MLP."""
 
-    def __init__(self, attention: ValueAttention, width: int) -> None:
+    def __init__(self, attention: nn.Module, width: int) -> None:
         super().__init__()
         self.attention = ValueSublayer(attention, width)
         self.mlp = Sublayer(MLP(width, 4 * width), layer_norm(width), pre=True)
