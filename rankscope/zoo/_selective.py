@@ -123,8 +123,8 @@ class SelectiveSSM(nn.Module):
         self.step = nn.Linear(width, heads)
         self.enter = nn.Linear(width, state, bias=False)  # B
         self.leave = nn.Linear(width, state, bias=False)  # C
-        start = torch.arange(1.0, heads + 1)[:, None] if scalar else torch.arange(1.0, state + 1).repeat(heads, 1)
-        self.A_log = nn.Parameter(start.log())
+        start = torch.arange(1.0, heads + 1)[:, None] if scalar else torch.arange(1.0, state + 1)
+        self.A_log = nn.Parameter(torch.empty(heads, 1 if scalar else state).copy_(start.log()))
         with torch.no_grad():
             self.step.bias.copy_(start_steps(heads))
 

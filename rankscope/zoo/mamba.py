@@ -33,8 +33,8 @@ class MambaMixer(nn.Module):
         self.conv1d = nn.Conv1d(inner, inner, KERNEL, groups=inner, padding=KERNEL - 1)
         self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
         self.dt_proj = nn.Linear(rank, inner)
-        self.A_log = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))
-        self.D = nn.Parameter(torch.ones(inner))
+        self.A_log = nn.Parameter(torch.empty(inner, state).copy_(torch.arange(1.0, state + 1).log()))
+        self.D = nn.Parameter(torch.empty(inner).fill_(1))
         self.out_proj = nn.Linear(inner, width, bias=False)
         with torch.no_grad():
             self.dt_proj.bias.copy_(start_steps(inner))

@@ -33,15 +33,15 @@ class LTI(nn.Module):
     def __init__(self, width: int, kernels: int, state: int, *, init: Init = "lin", feedthrough: bool = True) -> None:
         super().__init__()
         modes = state // 2 if init == "lin" else state
-        low, high = map(math.log, STEPS)
         self.kernels, self.pairs = kernels, init == "lin"
-        self.log_step = nn.Parameter(torch.rand(kernels) * (high - low) + low)
+        self.log_step = nn.Parameter(torch.empty(kernels).uniform_(*map(math.log, STEPS)))
         decay = torch.full((modes,), 0.5) if self.pairs else torch.arange(1.0, modes + 1)
-        self.log_decay = nn.Parameter(decay.log().repeat(kernels, 1))  # (kernels, modes); the real part stays negative
-        self.frequency = nn.Parameter(math.pi * torch.arange(modes).repeat(kernels, 1)) if self.pairs else None
+        self.log_decay = nn.Parameter(torch.empty(kernels, modes).copy_(decay.log()))  # the real part stays negative
+        turn = math.pi * torch.arange(modes)
+        self.frequency = nn.Parameter(torch.empty(kernels, modes).copy_(turn)) if self.pairs else None
         parts = 2 if self.pairs else 1
-        self.read_out = nn.Parameter(torch.randn(kernels, modes, parts) * parts**-0.5)  # C, its imaginary part last
-        self.D = nn.Parameter(torch.randn(width)) if feedthrough else None
+        self.read_out = nn.Parameter(torch.empty(kernels, modes, parts).normal_(std=parts**-0.5))  # C, Re then Im
+        self.D = nn.Parameter(torch.empty(width).normal_()) if feedthrough else None
 
     def modes(self) -> tuple[Tensor, Tensor]:
         """ΔA and C·B̄ of every kernel, (kernels, modes), complex for pairs of conjugates, whose halves are added up."""
