@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rankscope.capture.attention import arrange_values
 from rankscope.capture.layout import Axes, Declared, Unmeasurable, axes, read
+from rankscope.capture.learned import lambdas
 from rankscope.capture.maps import arrange_maps
 from rankscope.capture.session import forward
 from rankscope.errors import CaptureError
@@ -97,6 +99,12 @@ class Run:
     def strayed(self) -> bool:
         """Whether some place ran more or less often than when the model was traced."""
         return bool(self._told)
+
+    def described(self) -> tuple[Layer, ...]:
+        """The layers with their shape, and blocks with what they say of their λ and value mixes."""
+        told = [{} if place.entering else lambdas(place.module) for place in self.plan.places]
+        pairs = zip(self.plan.layers, told, strict=True)
+        return tuple(replace(layer, shape=self.shapes.get(layer, ()), lambdas=own) for layer, own in pairs)
 
     def finish(self) -> None:
         """Say of every layer that gave nothing why.

@@ -34,7 +34,8 @@ class Step:
     norm, or something else. `mixing_norm` is ‖M‖_F and `value_norm` ‖C_V‖_2, of several groups as in
     `certificate.theorem`; `delta`, `x` and `loss` = √N·ε(x) belong to the additive certificate, and `bound` is what it
     leaves of mu(Y(0)) here; `rho`, `cosine` and the ends of mu and mu_bar to the seminorm certificate, which is about
-    λY + F, the output of the block where `norm` is ``none``, else what its norm is given. `kept` is mu(λY + F)/mu(Y).
+    λY + F, the output of the block where `norm` is ``none``, else what its norm is given, and of several adds with
+    norms between of the one that keeps least; so is `lam`. `kept` is mu(λY + F)/mu(Y).
 
     `lambda_…`: the least |λ| of this block alone with which a certificate keeps the chosen fraction of mu(Y). Where a
     number is None, `no_matrices`, `no_values`, `no_additive` or `no_seminorm` says why. `form` tells whether F was
@@ -97,9 +98,9 @@ class Theorem:
 class Measured:
     """A measured certificate on one sequence: mu(Y(K)) ≥ `bound`, `retained` of mu(Y(0)).
 
-    It `holds` where that is at least the chosen fraction, once for each layer; else it `fails`. The seminorm certificate
-    is taken block by block, with the direction of F as measured; its `bound` is what is left whichever way F points,
-    None where that is nothing.
+    It `holds` where that is at least the chosen fraction, once for each layer; else it `fails`. The seminorm
+    certificate is taken block by block, with the direction of F as measured; its `bound` is what is left whichever way
+    F points, None where that is nothing.
     """
 
     status: Status

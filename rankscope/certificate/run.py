@@ -125,7 +125,7 @@ class Certifying:
         try:
             read = partial(self._run.read, place=place)
             begin, keep = read(passage.spans[0].begin)
-            spans = [(read(span.begin)[0], read(span.end)[0], span.lam) for span in passage.spans]
+            spans = [(read(span.begin)[0], read(span.end)[0], span.lam, span.by) for span in passage.spans]
             end, _ = read(gave)
             self._reduce(passage, (begin, spans, end), keep)
         except Unmeasurable as reason:
@@ -144,7 +144,7 @@ class Certifying:
             if len(tokens) < MIN_TOKENS:
                 self.short.add(self.sequences + i)
                 continue
-            parts = tuple(Part(pick(a), pick(b), lam) for a, b, lam in spans)
+            parts = tuple(Part(pick(a), pick(b), lam, by) for a, b, lam, by in spans)
             mixed = self._mixed(layer, i, real, tokens)
             found = step(Seen(layer, tokens, pick(end), parts, passage.adds, passage.why, eps, mixed), self._retain)
             key = layer.stack, self.sequences + i

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rankscope.certificate.records import Norm
+    from rankscope.certificate.watching import By
     from rankscope.records import Layer
 
 _UNIT = 1e-5  # how far the norm of a row may be from 1, in float32
@@ -22,8 +23,12 @@ NOT_FINITE = "the tokens are not finite"
 EQUAL = "its tokens are all equal when they enter: mu is 0 up to rounding"
 ROWS = "covered up to its norm of rows: ρ, c and the bounds are those of λY + F before it"
 NORM = "covered up to the norm after its skip: ρ, c and the bounds are those of λY + F before it"
+SEVERAL = (
+    "covered add by add, each up to the norm after it: ρ, c and the bounds are those of λY + F before it, of the add "
+    "that keeps least"
+)
 NO_NORM = "its rows are not scaled to unit norm: no norm follows its skip"
-OTHER = "its rows are not scaled to unit norm: what follows its skip is another norm"
+OTHER = "its rows are not scaled to unit norm: another norm, or map, follows a skip of it"
 NO_SKIP = "no residual add was recognised in it: nothing carries its tokens past the branch"
 
 
@@ -34,6 +39,7 @@ class Part:
     begin: Tensor
     end: Tensor
     lam: float
+    by: By = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +87,9 @@ def step(seen: Seen, retain: float) -> Step:
     follows: Norm = (
         "none" if _near(last.end, end, seen.eps) else "row" if _near(unit(last.end), end, seen.eps) else "other"
     )
-    one = seen.parts[0]
-    lam = math.prod(part.lam for part in seen.parts) if follows == "none" and len(seen.parts) == 1 else one.lam
-    found = replace(found, norm=follows, lam=lam)
+    if any(part.by == "other" for part in seen.parts):
+        follows = "other"
+    found = replace(found, norm=follows, lam=seen.parts[0].lam)
     return _theorem(_seminorm(_additive(found, seen, retain), seen, retain), seen, retain)
 
 
@@ -153,18 +159,18 @@ def _unit_rows(tokens: Tensor, eps: float) -> bool:
 
 
 def _seminorm(found: Step, seen: Seen, retain: float) -> Step:
-    """ρ, c and what they bound, of the one add, or of several without a norm between."""
-    if len(seen.parts) > 1:
-        return replace(found, no_seminorm="a norm stands between its adds: no one skip goes around the block")
-    part = seen.parts[0]
-    sizes = seminorm.sizes(part.begin, part.end - part.lam * part.begin)
+    """ρ, c and what they bound, of the whole block, or of the add that keeps least where norms stand between."""
+    every = [(part, seminorm.sizes(part.begin, part.end - part.lam * part.begin)) for part in seen.parts]
+    if not all(_apart(part.begin, sizes.mu, seen.eps) for part, sizes in every):
+        return replace(found, no_seminorm=EQUAL)
+    part, sizes = min(every, key=lambda pair: seminorm.kept(pair[0].lam, pair[1]))
     low, high = seminorm.mu_range(part.lam, sizes)
     bar_low, bar_high = seminorm.mu_bar_range(part.lam, sizes)
     found = replace(found, mu_low=low, mu_high=high, mu_bar_low=_known(bar_low), mu_bar_high=_known(bar_high))
-    if not _apart(part.begin, sizes.mu, seen.eps):
-        return replace(found, no_seminorm=EQUAL)
     cosine = sizes.cosine if sizes.mu_branch else None
-    found = replace(found, rho=sizes.rho, cosine=cosine, kept=seminorm.kept(part.lam, sizes))
+    found = replace(found, rho=sizes.rho, cosine=cosine, kept=seminorm.kept(part.lam, sizes), lam=part.lam)
+    if len(every) > 1:
+        return replace(found, no_seminorm=SEVERAL)
     if found.norm != "none":
         return replace(found, no_seminorm=ROWS if found.norm == "row" else NORM)
     return replace(found, lambda_seminorm=seminorm.smallest_lambda(sizes, retain**2, part.lam))

@@ -1,14 +1,14 @@
 """Watching: what every block of a forward pass gets, adds and gives, one block at a time.
 
 The skip of a residual add is held against the stream that it carries, so that λ is measured and not believed, whoever
-multiplied by it. A block that scales its rows after an add and adds again has one `Span` for each of its adds.
+multiplied by it. A block that norms the sum of an add and adds again has one `Span` for each of these adds.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from rankscope.capture.places import Add, Plan
     from rankscope.records import Layer
 
+By = Literal["input", "rows", "other"]
 _LEAST = 1e-6  # relative difference of what is equal up to rounding, of float32 and finer
 
 
 @dataclass(slots=True)
 class Span:
-    """From one tensor Y of the stream to `end` = λY + F: one add, or several without a norm between."""
+    """From one tensor Y of the stream to `end` = λY + F: one add, or several without a norm between.
+
+    `by` says what Y is: the input of the block, the rows of the span before scaled to unit norm, or what another norm
+    or map made of it. Of the last λ is what the add itself multiplies by.
+    """
 
     begin: Tensor
     end: Tensor
     lam: float = 1.0
+    by: By = "input"
 
 
 @dataclass(slots=True)
@@ -51,22 +57,23 @@ class Passage:
         self.adds += 1
         if self.why is not None:
             return
-        span = self.spans[-1]
-        found = None if factor is None else multiple(operand, span.end)
-        if found is None and factor is not None and self.adds > 1:
-            rows = unit(span.end.double())
-            if (found := multiple(operand, rows)) is not None:
-                rows = rows.to(span.end.dtype)
-                self.spans.append(span := Span(rows, rows))
-        if found is None or factor is None:
-            what = (
-                "the input of the block"
-                if self.adds == 1
-                else "the sum before it: a norm stands between, or another map"
-            )
-            self.why = f"the skip of its add {self.adds} is no multiple of {what}"
+        if factor is None:
+            self.why = f"its add {self.adds} weighs the skip by something else than a number"
+        elif (lam := multiple(operand, self.spans[-1].end)) is not None:
+            self.spans[-1].lam *= lam * factor
+        elif self.adds == 1:
+            self.why = "the skip of its first add is no multiple of what enters it"
         else:
-            span.lam *= found * factor
+            self.spans.append(self._after(operand, factor))
+
+    def _after(self, operand: Tensor, factor: float) -> Span:
+        """The span of an add whose skip is not the sum before it."""
+        rows = unit(self.spans[-1].end.double())
+        if (lam := multiple(operand, rows)) is not None:
+            rows = rows.to(operand.dtype)
+            return Span(rows, rows, lam * factor, "rows")
+        kept = operand.clone()
+        return Span(kept, kept, factor, "other")
 
     def sum(self, total: Tensor) -> None:
         """After an add."""

@@ -33,11 +33,11 @@ _COLUMNS = (
     ("c", "cosine", _SEMINORM),
     ("condition", "condition", _VALUES),
     ("δ", "delta", _ADDITIVE),
-    ("mu, least", "mu_low", _SEMINORM),
-    ("mu, most", "mu_high", _SEMINORM),
+    ("mu(λY+F) ≥", "mu_low", _SEMINORM),
+    ("mu(λY+F) ≤", "mu_high", _SEMINORM),
     ("mu_bar", "mu_bar", _SEMINORM),
-    ("mu_bar, least", "mu_bar_low", _SEMINORM),
-    ("mu_bar, most", "mu_bar_high", _SEMINORM),
+    ("mu_bar(λY+F) ≥", "mu_bar_low", _SEMINORM),
+    ("mu_bar(λY+F) ≤", "mu_bar_high", _SEMINORM),
 )
 LEGEND = (
     ("λ", "the factor of the skip, as measured; mu is of the output of the block"),
