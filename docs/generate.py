@@ -202,6 +202,13 @@ Its JSON Schema is [rankscope/comparison.schema.json](../rankscope/comparison.sc
 package. It is not read back: comparing the saved reports again gives the same. How layers are matched and noise is
 told: [Commands](cli.md#compare).
 """
+CERTIFICATE = """# The certificate
+
+{about}
+
+Its JSON Schema is [rankscope/certificate.schema.json](../rankscope/certificate.schema.json), which comes with the
+package. What each certificate says, and of which models: [Commands](cli.md#certify).
+"""
 FINDINGS = """# The findings of a check
 
 {about}
@@ -256,6 +263,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "options.md": options_page,
     "report.md": partial(schema_page, "report.schema.json", REPORT),
     "comparison.md": partial(schema_page, "comparison.schema.json", COMPARISON),
+    "certificate.md": partial(schema_page, "certificate.schema.json", CERTIFICATE),
     "findings.md": partial(schema_page, "check.schema.json", FINDINGS),
 }
 
