@@ -31,15 +31,20 @@ def feature_map(x: Tensor) -> Tensor:
     return F.elu(x) + 1
 
 
+def _divided(total: Tensor, weight: Tensor) -> Tensor:
+    """Their ratio; 0 where φ(q) is so small that no weight is left, as it is of huge negative queries."""
+    return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
+
+
 class LinearAttention(Attention):
     """Attention with the weights φ(q_i)·φ(k_j) / Σ_j φ(q_i)·φ(k_j) (arXiv 2006.16236, Eqs. 5 and 9)."""
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        """The matrices (batch, heads, tokens, tokens) that `attend` mixes by; every row sums to 1."""
+        """The matrices (batch, heads, tokens, tokens) that `attend` mixes by; their rows sum to 1."""
         products = feature_map(q) @ feature_map(k).mT
         if self.causal:
             products = products.tril()
-        return products / products.sum(dim=-1, keepdim=True)
+        return _divided(products, products.sum(dim=-1, keepdim=True))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Mixed values through the output map: (batch, heads, tokens, width / heads) to (batch, tokens, width)."""
@@ -63,7 +68,7 @@ class LinearAttention(Attention):
             state = state + k[:, :, t, :, None] * v[:, :, t, None]  # (batch, heads, width / heads, width / heads)
             norm = norm + k[:, :, t]
             mixed = (q[:, :, t, None] @ state)[:, :, 0]
-            rows.append(mixed / (q[:, :, t] * norm).sum(dim=-1, keepdim=True))
+            rows.append(_divided(mixed, (q[:, :, t] * norm).sum(dim=-1, keepdim=True)))
         y: Tensor = self.out(torch.stack(rows, dim=1).flatten(-2))
         return y
 
