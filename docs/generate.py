@@ -51,6 +51,7 @@ SITES = {
     "gradient": "The gradient of the loss with respect to the output of a block",
     "weight_gradient": "The gradient of the loss with respect to a weight",
 }
+OVER_A_BLOCK = "The output of every block, beside that of the one before"
 FORMS = {
     "raw": "",
     "centered": "_centered",
@@ -115,7 +116,7 @@ def measure_section(measure: Measure) -> str:
         "Formula": measure.formula,
         "Range": limits(measure),
         "Rich representations": {"high": "high", "low": "low", None: "neither end"}[measure.healthy],
-        "Taken on": SITES[measure.site],
+        "Taken on": OVER_A_BLOCK if "previous" in measure.needs else SITES[measure.site],
         "Names": ", ".join(names) + also,
         "Gives": "several numbers a sequence, in the JSON report under `spectra`" if measure.vector else "",
         "In `full`": "" if measure.in_full else "no, only by its name",

@@ -38,8 +38,8 @@ def contribution(tokens: Tensor, previous: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> contribution(torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0, 0.0]])).item()
-        0.7071067811865476
+        >>> contribution(torch.tensor([[6.0, 3.0]]), torch.tensor([[6.0, 8.0]])).item()
+        0.5
     """
     size = norm(previous, (-2, -1))
     return torch.where(size != 0, norm(tokens - previous, (-2, -1)) / size, math.nan)
