@@ -22,6 +22,8 @@ from rankscope.renderers._screen import Screen, common_prefix, folded, plain, sp
 from rankscope.table import sparkline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.table import Table
 
     from rankscope.certificate import Certificate, Sequence, Stack
@@ -41,21 +43,25 @@ def write(certificate: Certificate, stream: TextIO, style: Style) -> None:
         style: what the screen can show; `every` shows all sequences and columns.
     """
     screen = Screen(style)
-    screen.pairs(facts(certificate))
+    screen.pairs(_told(screen, facts(certificate)))
     for stack in certificate.stacks:
         screen.line()
-        screen.line(Text(display_name(stack.stack) or "model", style="bold").append(title(stack), style="not bold"))
+        screen.line(
+            Text(display_name(stack.stack) or "model", style="bold").append(
+                _spelt(screen, title(stack)), style="not bold"
+            )
+        )
         for sequence in stack.sequences if style.every else stack.sequences[:1]:
             _sequence(screen, stack, sequence)
         screen.line()
         _outcomes(screen, stack)
         if told := hypotheses(stack.worst.theorem):
-            screen.pairs([("Theorem 4.1", told)], label="dim")
+            screen.pairs(_told(screen, [("Theorem 4.1", told)]), label="dim")
         screen.line()
-        screen.line(plain(stack.sentence), "bold")
+        screen.line(_spelt(screen, plain(stack.sentence)), "bold")
     screen.line()
     notes = [note for note in certificate.notes if style.notes and note.text not in style.announced]
-    screen.pairs([("note", f"{plain(note.text)} [{plain(note.code)}]") for note in notes])
+    screen.pairs(_told(screen, [("note", f"{plain(note.text)} [{plain(note.code)}]") for note in notes]))
     stream.write(screen.text())
 
 
@@ -75,10 +81,11 @@ def _sequence(screen: Screen, stack: Stack, sequence: Sequence) -> None:
         screen.console.print(_layers(screen, found, group, [folded(name, width) for name in names]))
     if more := 0 if screen.style.every else sum(map(len, groups[1:])):
         screen.line(f"{more} more {'column' if more == 1 else 'columns'}: -v, a wider screen or -o FILE.csv", "dim")
-    screen.pairs([(screen.mark(i + 1), text) for i, text in enumerate(found.reasons)], label="dim")
-    screen.pairs([("absent", f"{', '.join(names)}: {why}") for why, names in found.absent.items()], label="dim")
+    screen.pairs(_told(screen, [(screen.mark(i + 1), text) for i, text in enumerate(found.reasons)]), label="dim")
+    absent = [("absent", f"{', '.join(names)}: {why}") for why, names in found.absent.items()]
+    screen.pairs(_told(screen, absent), label="dim")
     shown = {column.heading for group in (groups if screen.style.every else groups[:1]) for column in group}
-    screen.pairs([(word, text) for word, text in LEGEND if word in shown], label="dim")
+    screen.pairs(_told(screen, [(word, text) for word, text in LEGEND if word in shown]), label="dim")
     _curves(screen, found)
 
 
@@ -92,7 +99,7 @@ def _groups(screen: Screen, found: Grid, name: int) -> list[list[Column]]:
     groups: list[list[Column]] = [[]]
     for column in found.columns:
         cells = (len(text) + len(str(mark)) * (mark > 0) for text, mark in column.cells)
-        need = max(len(_head(screen, column.heading)), *cells) + 2
+        need = max(len(_spelt(screen, column.heading)), *cells) + 2
         if used + need > room and groups[-1]:
             groups.append([])
             used = 0
@@ -101,13 +108,18 @@ def _groups(screen: Screen, found: Grid, name: int) -> list[list[Column]]:
     return groups
 
 
-def _head(screen: Screen, heading: str) -> str:
-    return heading if screen.style.unicode else spell(heading)
+def _spelt(screen: Screen, text: str) -> str:
+    """A text as the screen can show it; spelling makes it longer, and so comes before its place is measured."""
+    return text if screen.style.unicode else spell(text)
+
+
+def _told(screen: Screen, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(_spelt(screen, label), _spelt(screen, text)) for label, text in pairs]
 
 
 def _layers(screen: Screen, found: Grid, columns: list[Column], names: list[str]) -> Table:
     """A line for each block, and one for what enters the first."""
-    table = screen.grid([("k", "right"), ("layer", "fold"), *((_head(screen, c.heading), "right") for c in columns)])
+    table = screen.grid([("k", "right"), ("layer", "fold"), *((_spelt(screen, c.heading), "right") for c in columns)])
     for i, (k, name) in enumerate(zip(found.index, names, strict=True)):
         cells = [column.cells[i] for column in columns]
         texts = [text + (screen.mark(mark) if mark else "") for text, mark in cells]
@@ -140,8 +152,8 @@ def _outcomes(screen: Screen, stack: Stack) -> None:
     """The three certificates; the reason takes what room there is, below the line on a narrow screen."""
     heads, lines = headings(stack), outcomes(stack)
     kept = [i for i in range(len(heads) - 1) if any(line[i] for line in lines) and (i != 5 or len(stack.sequences) > 1)]
-    table = screen.grid([(_head(screen, heads[i]), "left" if i < 2 else "right") for i in kept])
+    table = screen.grid([(_spelt(screen, heads[i]), "left" if i < 2 else "right") for i in kept])
     for line in lines:
         table.add_row(*(Text(line[i], style=_COLORS.get(line[i], "")) for i in kept))
     screen.console.print(table)
-    screen.pairs([(line[0], line[-1]) for line in lines if line[-1]], label="dim")
+    screen.pairs(_told(screen, [(line[0], line[-1]) for line in lines if line[-1]]), label="dim")
