@@ -31,7 +31,8 @@ class Spectral(nn.Module):
 
     def forward(self) -> Tensor:
         """S, (width, width)."""
-        return self.weight / torch.clamp(torch.linalg.matrix_norm(self.weight, 2) / self.gain, min=1)
+        wide = torch.promote_types(self.weight.dtype, torch.float32)  # torch has no singular values of bfloat16
+        return self.weight / torch.clamp(torch.linalg.matrix_norm(self.weight.to(wide), 2) / self.gain, min=1)
 
 
 class Orthogonal(nn.Module):
@@ -79,7 +80,7 @@ class Circulant(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.weight = nn.Parameter(torch.empty(width).normal_(std=width**-0.5))
 
     def forward(self) -> Tensor:
         """S, (width, width)."""
@@ -89,7 +90,7 @@ class Circulant(nn.Module):
 
 def gaussian(outputs: int, inputs: int) -> nn.Parameter:
     """A weight of N(0, 1/inputs), which keeps the size of what it maps."""
-    return nn.Parameter(torch.randn(outputs, inputs) * inputs**-0.5)
+    return nn.Parameter(torch.empty(outputs, inputs).normal_(std=inputs**-0.5))
 
 
 class StructuredMap(nn.Module):
