@@ -45,26 +45,36 @@ def broken() -> Certificate:
     return rankscope.certify(skip_net(1.0, first=skip_net().blocks[0].mixer), inputs)
 
 
+def name(number: int) -> str:
+    return HOSTILE[number % len(HOSTILE)]
+
+
 @cache
 def hostile() -> Certificate:
     found = plain()
-    note = Note(HOSTILE, HOSTILE)
 
     def renamed(each: Sequence) -> Sequence:
-        odd = {"layer": HOSTILE, "type": HOSTILE, "no_values": HOSTILE, "value_norm": None}
-        return replace(each, steps=tuple(replace(step, **odd) for step in each.steps))
+        odd = [
+            {"layer": name(k), "type": name(k + 1), "no_values": name(k), "value_norm": None}
+            for k, _ in enumerate(each.steps)
+        ]
+        return replace(each, steps=tuple(replace(step, **own) for step, own in zip(each.steps, odd, strict=True)))
 
     stacks = tuple(
         replace(
             stack,
-            stack=HOSTILE,
-            sentence=HOSTILE,
-            blocks=tuple(replace(block, layer=HOSTILE, type=HOSTILE, lambdas={HOSTILE: 2.0}) for block in stack.blocks),
+            stack=name(1),
+            sentence=name(2),
+            blocks=tuple(
+                replace(block, layer=name(block.index), type=name(block.index), lambdas={name(block.index): 2.0})
+                for block in stack.blocks
+            ),
             sequences=tuple(map(renamed, stack.sequences)),
         )
         for stack in found.stacks
     )
-    return replace(found, model={"spec": HOSTILE, "class": HOSTILE}, stacks=stacks, notes=(note,))
+    notes = tuple(Note(text, text) for text in HOSTILE)
+    return replace(found, model={"spec": name(3), "class": name(4)}, stacks=stacks, notes=notes)
 
 
 def empty() -> Certificate:
