@@ -144,7 +144,7 @@ def structured(
     heads: int = 4,
     vocab: int = 256,
     shape: Literal["spectral", "orthogonal", "antisymmetric", "low_rank", "circulant"] = "spectral",
-    correction: float = 1.0,
+    correction: float = 0.1,
     hidden: int = 16,
     gain: float = 1.0,
     damping: float = 0.1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from rankscope.zoo import build
 from rankscope.zoo.structured import StructuredMap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
 SMALL = "depth=2,width=16,heads=2,vocab=20"
@@ -122,6 +125,59 @@ def test_attention_is_that_of_the_transformer_on_the_linear_paths(ids: torch.Ten
 def test_a_weight_under_the_gain_is_left_as_it_is() -> None:
     path = maps(build(f"structured,{SMALL},gain=100"))[0].path
     assert torch.equal(path(), path.weight)
+
+
+@functools.cache
+def chain(shape: str, correction: float, seed: int, maps_in_a_row: int = 24) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Maps of one feature width, one after the other: no tokens, no skip, no norm."""
+    options = f"depth={maps_in_a_row},width=16,heads=2,vocab=20,shape={shape},correction={correction}"
+    parts = [block.map.mixer.double() for block in build(f"structured,{options}", seed=seed).blocks]
+    return lambda x: functools.reduce(lambda y, part: part(y), parts, x)
+
+
+def unshaped(seed: int, maps_in_a_row: int = 24) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The same of plain MLPs."""
+    model = build(f"transformer,depth={maps_in_a_row},width=16,heads=2,vocab=20,ratio=1", seed=seed).double()
+    return lambda x: functools.reduce(lambda y, block: block.mlp.mixer(y), model.blocks, x)
+
+
+def jacobian(net: Callable[[torch.Tensor], torch.Tensor], seed: int = 0) -> torch.Tensor:
+    """Singular values of ∂net/∂x at a Gaussian x."""
+    x = torch.randn(16, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.linalg.svdvals(torch.autograd.functional.jacobian(net, x))
+
+
+def sensitivity(net: Callable[[torch.Tensor], torch.Tensor], epsilon: float = 1e-3) -> float:
+    """s(ε) = E‖f(x + ε u ‖x‖) − f(x)‖ / (ε ‖f(x)‖), u uniform on the sphere."""
+    draws = torch.randn(201, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x, u = draws[0], F.normalize(draws[1:], dim=-1)
+    with torch.no_grad():
+        moved = net(x + epsilon * x.norm() * u) - net(x)
+    return (moved.norm(dim=-1).mean() / (epsilon * net(x).norm())).item()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+class TestClaims:
+    """What holds of better conditioning and lower sensitivity, of 24 maps in a row."""
+
+    def test_orthogonal_paths_are_perfectly_conditioned(self, seed: int) -> None:
+        net = chain("orthogonal", 0.0, seed)
+        values = jacobian(net)
+        assert (values[0] / values[-1]).item() == pytest.approx(1, abs=1e-4)
+        assert sensitivity(net) == pytest.approx(1, abs=1e-4)
+
+    def test_a_small_correction_keeps_most_of_it_and_a_large_one_does_not(self, seed: int) -> None:
+        small, large = jacobian(chain("orthogonal", 0.1, seed)), jacobian(chain("orthogonal", 1.0, seed))
+        assert small[0] / small[-1] < 10
+        assert large[0] / large[-1] > 1e3
+        assert sensitivity(chain("orthogonal", 0.1, seed)) == pytest.approx(1, abs=0.2)
+
+    def test_without_a_shape_the_jacobian_is_singular(self, seed: int) -> None:
+        values = jacobian(unshaped(seed))
+        assert values[0] / values[-1] > 1e10
+
+    def test_the_spectral_path_lets_nothing_grow(self, seed: int) -> None:
+        assert jacobian(chain("spectral", 0.0, seed))[0] <= 1 + 1e-9
 
 
 @pytest.mark.parametrize(
