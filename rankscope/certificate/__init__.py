@@ -1,8 +1,9 @@
 """Certificate: what the λ-skip theory guarantees for a model on these inputs, and the smallest λ that would.
 
 `certify` is the twin of `rankscope certify`. Three certificates, as functions of numbers: `theorem` (Theorem 4.1 of
-arXiv 2410.10609), `additive` and `seminorm`. `watching` sees what the blocks get, add and give; `steps` makes the
-numbers of a block of it, `overall` those of a stack.
+arXiv 2410.10609), `additive` and `seminorm`. `certifying` runs the batches,
+and `watching` sees what the blocks get, add and give; `steps` makes the numbers of a block of it, `overall` those of a
+stack.
 """
 
 from __future__ import annotations

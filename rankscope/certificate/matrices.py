@@ -1,7 +1,8 @@
 """Matrices: M and C_V of a block, as far as the model shows them, and whether its branch is made of them.
 
 A module with a method ``mixing(x)``, which gives `matrices` (batch, groups, tokens, tokens) and `values` (groups,
-width, width) or None, shows both. Any attention that capture can see shows its maps, M of each head.
+width, width) or None, shows both. Any attention that capture can see shows its maps, M of each head, and its C_V where
+`projections` finds them.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankscope.capture.layout import Unmeasurable
-from rankscope.capture.maps import arrange_maps
 from rankscope.certificate.theorem import norms
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from rankscope.capture.layout import Axes
     from rankscope.capture.maps import AttentionMaps
+    from rankscope.certificate.projections import Projections
 
 _FITS = 1e-4  # of ‖F‖, and so much of what float32 leaves of F beside λY
 
@@ -93,28 +93,33 @@ def _apply(matrices: Tensor, values: Tensor | None, stream: Tensor) -> Tensor:
     return total
 
 
-def of_maps(maps: AttentionMaps, where: Axes, index: int, real: Tensor | None, tokens: int) -> Mixed:
+def of_maps(
+    maps: AttentionMaps, index: int, real: Tensor | None, stream: Tensor, projected: Projections | str
+) -> Mixed:
     """What the attention maps of a block show of one sequence.
 
     Args:
-        maps: of its one self-attention call.
-        where: the axes of the batch.
+        maps: of its one self-attention call, by sequence.
         index: of the sequence in the batch.
         real: (tokens,), true at real tokens; None where all are.
-        tokens: of the block's own output.
+        stream: Y, the real tokens that enter the block, (tokens, width) float64.
+        projected: its value and output maps, or why they are not known.
 
     Returns:
-        ‖[M_1 … M_H]‖_F over the heads.
+        ‖[M_1 … M_H]‖_F over the heads, and of C_V what is known.
     """
     try:
-        weights = arrange_maps(maps, where, tokens)[index][0].double()
+        weights = maps[index][0].double()
     except Unmeasurable as reason:
         return Mixed(no_matrices=str(reason))
     except Exception as error:  # the maps are computed anew here
         return Mixed(no_matrices=f"its attention maps were not had: {type(error).__name__}: {str(error)[:200]}")
     if real is not None:
         weights = weights[:, real][:, :, real]
-    return Mixed(torch.linalg.vector_norm(weights).item())
+    size = torch.linalg.vector_norm(weights).item()
+    if isinstance(projected, str):
+        return Mixed(size, no_values=projected)
+    return Mixed(size, projected.size, projected.branch(weights, stream))
 
 
 def fits(branch: Tensor, shown: Tensor, skip: float, eps: float) -> bool:

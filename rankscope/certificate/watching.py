@@ -14,6 +14,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from rankscope.capture.flow import OPENED, WATCHED, function_name, place, tensors
+from rankscope.certificate.projections import Products, product
+from rankscope.certificate.rounding import multiple
 from rankscope.measures import unit
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from rankscope.records import Layer
 
 By = Literal["input", "rows", "other"]
-_LEAST = 1e-6  # relative difference of what is equal up to rounding, of float32 and finer
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class Passage:
     spans: list[Span] = field(default_factory=list)
     adds: int = 0
     why: str | None = None
+    products: Products = field(default_factory=Products)
 
     def skip(self, operand: Tensor, factor: float | None) -> None:
         """Before an add: hold its skip operand against the stream."""
@@ -81,69 +83,6 @@ class Passage:
             self.spans[-1].end = total.detach().clone()
 
 
-def close(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal up to the rounding of their dtype.
-
-    Args:
-        one: any floating tensor.
-        other: of any shape.
-
-    Returns:
-        Whether their difference is small against the larger.
-
-    Example:
-        >>> close(torch.ones(3), torch.ones(3) + 1e-7), close(torch.ones(3), torch.zeros(3))
-        (True, False)
-    """
-    if one.shape != other.shape:
-        return False
-    if torch.equal(one, other):
-        return True
-    a, b = one.double(), other.double()
-    return bool((a - b).norm() <= slack(one.dtype) * torch.maximum(a.norm(), b.norm()))
-
-
-def slack(dtype: torch.dtype) -> float:
-    """The relative difference that rounding makes.
-
-    Args:
-        dtype: of an activation.
-
-    Returns:
-        A few of its eps.
-    """
-    return max(_LEAST, 4 * torch.finfo(dtype).eps)
-
-
-def multiple(operand: Tensor, stream: Tensor) -> float | None:
-    """λ with operand = λ·stream, up to rounding.
-
-    Args:
-        operand: any floating tensor.
-        stream: of as many numbers.
-
-    Returns:
-        λ; None where the one is no multiple of the other, or either is not finite, or the stream is zero.
-
-    Example:
-        >>> multiple(torch.tensor([2.0, -4.0]), torch.tensor([1.0, -2.0])), multiple(torch.ones(2), torch.eye(2)[0])
-        (2.0, None)
-    """
-    if operand.is_nested or stream.is_nested or operand.numel() != stream.numel():
-        return None
-    a, b = operand.double().flatten(), stream.double().flatten()
-    size = b @ b
-    lam = (a @ b) / size
-    near = (a - lam * b).norm() <= slack(operand.dtype) * a.norm()
-    return _round(lam.item()) if bool(near & (size > 0) & lam.isfinite()) else None
-
-
-def _round(lam: float) -> float:
-    """λ without the noise that float32 leaves in it: 0.9000000043 was 0.9."""
-    short = float(f"{lam:.6g}")
-    return short if abs(lam - short) <= 1e-7 * abs(lam) else lam
-
-
 class Watching(TorchFunctionMode):
     """Follows the residual adds of a plan; `enter` and `leave` are told where its blocks begin and end.
 
@@ -156,6 +95,8 @@ class Watching(TorchFunctionMode):
         super().__init__()
         self._names, self._done = plan.names, leave
         mine = [add for add in plan.adds if add.layer is not None and add.status == "residual"]
+        self._values = {key: at for key, at in plan.values.items() if len(key[0]) > 1}  # the others are modules
+        self._attends = {at.layer for at in plan.attention.values() if at.kind == "self"}
         self._adds: dict[tuple[Steps, int], Add] = {(add.steps, add.hit): add for add in mine}
         self._hits: dict[Steps, int] = {}
         self._open: dict[Layer, Passage] = {}
@@ -183,10 +124,15 @@ class Watching(TorchFunctionMode):
             with self:
                 return OPENED[func](*args, **kwargs)
         name = function_name(func)
-        add = self._add(name)
+        key = self._key(name)
+        if (at := self._values.get(key)) is not None and (passage := self._open.get(at.layer)) is not None:
+            passage.products.place, passage.products.values = at, list(tensors((args, kwargs)))[at.operand]
+        add = self._adds.get(key)
         passage = None if add is None or add.layer is None else self._open.get(add.layer)
         if add is None or passage is None:
-            return func(*args, **kwargs)
+            output = func(*args, **kwargs)
+            self._multiplied(name, args, output)
+            return output
         with torch._C.DisableTorchFunction(), torch.no_grad():
             passage.skip(*_skip(add, args, kwargs))
         output = func(*args, **kwargs)
@@ -194,12 +140,18 @@ class Watching(TorchFunctionMode):
             passage.sum(output)
         return output
 
-    def _add(self, name: str) -> Add | None:
-        """The residual add that an operation is, counted as the trace counts."""
+    def _key(self, name: str) -> tuple[Steps, int]:
+        """Place and hit of an operation, counted as the trace counts; one that no plan holds for any other."""
         if name not in WATCHED or (where := place(self._names, sys._getframe(2))) is None:
-            return None
+            return (), 0
         hit = self._hits[where] = self._hits.get(where, -1) + 1
-        return self._adds.get((where, hit))
+        return where, hit
+
+    def _multiplied(self, name: str, args: tuple[Any, ...], output: Any) -> None:
+        """Keep a product with a weight while a block with attention runs."""
+        running = [passage for layer, passage in self._open.items() if layer in self._attends]
+        if running and (found := product(name, args, output)) is not None:
+            running[-1].products.every.append(found)
 
 
 def _skip(add: Add, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, float | None]:
