@@ -110,7 +110,7 @@ def _groups(screen: Screen, found: Grid, name: int) -> list[list[Column]]:
 
 def _spelt(screen: Screen, text: str) -> str:
     """A text as the screen can show it; spelling makes it longer, and so comes before its place is measured."""
-    return text if screen.style.unicode else spell(text)
+    return text if screen.style.unicode else spell(text.replace("·", "*"))
 
 
 def _told(screen: Screen, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
