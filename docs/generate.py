@@ -51,6 +51,7 @@ SITES = {
     "gradient": "The gradient of the loss with respect to the output of a block",
     "weight_gradient": "The gradient of the loss with respect to a weight",
 }
+OVER_A_BLOCK = "The output of every block, beside that of the one before"
 FORMS = {
     "raw": "",
     "centered": "_centered",
@@ -115,7 +116,7 @@ def measure_section(measure: Measure) -> str:
         "Formula": measure.formula,
         "Range": limits(measure),
         "Rich representations": {"high": "high", "low": "low", None: "neither end"}[measure.healthy],
-        "Taken on": SITES[measure.site],
+        "Taken on": OVER_A_BLOCK if "previous" in measure.needs else SITES[measure.site],
         "Names": ", ".join(names) + also,
         "Gives": "several numbers a sequence, in the JSON report under `spectra`" if measure.vector else "",
         "In `full`": "" if measure.in_full else "no, only by its name",
@@ -202,6 +203,13 @@ Its JSON Schema is [rankscope/comparison.schema.json](../rankscope/comparison.sc
 package. It is not read back: comparing the saved reports again gives the same. How layers are matched and noise is
 told: [Commands](cli.md#compare).
 """
+CERTIFICATE = """# The certificate
+
+{about}
+
+Its JSON Schema is [rankscope/certificate.schema.json](../rankscope/certificate.schema.json), which comes with the
+package. What each certificate says, and of which models: [Commands](cli.md#certify).
+"""
 FINDINGS = """# The findings of a check
 
 {about}
@@ -256,6 +264,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "options.md": options_page,
     "report.md": partial(schema_page, "report.schema.json", REPORT),
     "comparison.md": partial(schema_page, "comparison.schema.json", COMPARISON),
+    "certificate.md": partial(schema_page, "certificate.schema.json", CERTIFICATE),
     "findings.md": partial(schema_page, "check.schema.json", FINDINGS),
 }
 

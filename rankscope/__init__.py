@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rankscope._version import __version__
 
 if TYPE_CHECKING:
+    from rankscope.certificate import certify
     from rankscope.comparison import compare
     from rankscope.errors import CannotMeasure, RankscopeError, UsageError
     from rankscope.explanations import explain
@@ -23,6 +24,7 @@ _PUBLIC = {
     "RankscopeError": "rankscope.errors",
     "Report": "rankscope.records",
     "UsageError": "rankscope.errors",
+    "certify": "rankscope.certificate",
     "check": "rankscope.requirements",
     "compare": "rankscope.comparison",
     "explain": "rankscope.explanations",
@@ -38,6 +40,7 @@ __all__ = [
     "Report",
     "UsageError",
     "__version__",
+    "certify",
     "check",
     "compare",
     "explain",

@@ -144,14 +144,24 @@ def _declared(path: Path, decorator: str) -> Iterator[Declaration]:
 
 
 def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
-    """What the names of a module stand for."""
+    """What the names of a module stand for, also those it takes from the files with an underscore of a folder."""
     found: dict[str, ast.expr] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        if isinstance(node, ast.ImportFrom) and "._" in (node.module or ""):
+            there = _shared(str(node.module))
+            found |= {alias.name: there[alias.name] for alias in node.names if alias.name in there}
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found[node.targets[0].id] = node.value
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
             found[node.target.id] = node.value
     return found
+
+
+@cache
+def _shared(module: str) -> dict[str, ast.expr]:
+    """What the names of a file stand for that the features of a folder share; none where it is no file of ours."""
+    path = _PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    return _assigned(ast.parse(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 class _Names(ast.NodeTransformer):

@@ -25,6 +25,7 @@ _PLACES = {
     "gradient": "the gradient of the loss with respect to the output of a block",
     "weight_gradient": "the gradient of the loss with respect to a weight",
 }
+_OVER_A_BLOCK = "the output of every block, beside that of the one before"
 _PER_HEAD = {"value", "attention"}
 _NEAR = 0.7  # under it another word is no slip of the fingers: nonsense is not none
 
@@ -196,7 +197,7 @@ def _measure(asked: str) -> Explanation:
     texts = _texts()["of"].get(name) or _texts()["at"][site]
     sections = [("formula", words["formula"]), ("range", _range(words.get("bounds", (None, None))))]
     sections += [("rich end", f"the {words['healthy']} end")] if words.get("healthy") else []
-    sections += [("taken on", _PLACES[site]), ("meaning", meaning)]
+    sections += [("taken on", _OVER_A_BLOCK if "previous" in entry.parameters else _PLACES[site]), ("meaning", meaning)]
     sections += [(f"_{suffix}", _words()[suffix]["meaning"])] if suffix else []
     sections += [(f"{scope}:", _words()[scope]["meaning"])] if scope else []
     sections += [("causes", texts["cause"]), ("what to do", texts["remedy"])]

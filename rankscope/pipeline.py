@@ -7,7 +7,7 @@ import datetime
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -208,7 +208,7 @@ def measure(
             "spectra": options.spectra,
             "world_size": 1,
         },
-        layers=tuple(replace(layer, shape=run.shapes.get(layer, ())) for layer in run.plan.layers),
+        layers=run.described(),
         depth=depth,
         coverage=_coverage(run, [*rows, *vectors]),
         notes=(*source.notes, *inputs.notes, *run.plan.notes, *run.notes, *notes, *told),

@@ -98,6 +98,7 @@ class Layer:
     name: str
     type: str
     shape: tuple[int, ...] = ()
+    lambdas: Mapping[str, float] = field(default_factory=dict, hash=False)  # what the block says of its λ and mixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +211,7 @@ class Report:
         return {name: plain[name] for name in _FIRST} | plain
 
     def to_json(self) -> str:
-        """The report as JSON text.
-
-        Returns:
-            The text, which `from_json` reads back to an equal report.
-        """
+        """The report as JSON text, which `from_json` reads back to an equal report."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
 
     @classmethod

@@ -55,7 +55,9 @@ class Reduction:
         self._collection = Collection(requests)
         block = self._collection.at("block")
         pooled = [request for request in block if request.scope == "pooled"]
-        self._immediate = [r for r in block if r.scope == "sequence" and r.measure.moments is None]
+        immediate = [r for r in block if r.scope == "sequence" and r.measure.moments is None]
+        self._immediate = [r for r in immediate if "previous" not in r.measure.needs]
+        self._stepwise = [r for r in immediate if "previous" in r.measure.needs]
         rest = [r for r in block if r.scope == "sequence" and r.measure.moments is not None]
         self._deferred = Deferred(self._collection, rest, method, self.memory)
         self._pooling = Pooling(self._collection, pooled, self.memory)
@@ -75,6 +77,11 @@ class Reduction:
     def wants(self, site: Site) -> bool:
         """Whether any measure of a site was asked for."""
         return bool(self._collection.at(site))
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether any measure compares a layer with the one before it."""
+        return bool(self._stepwise)
 
     @property
     def exact(self) -> bool:
@@ -100,13 +107,43 @@ class Reduction:
         """Say why the measures of a site could not be had at a layer."""
         self._collection.fail(self._collection.at(site), layer, status, reason, parameter)
 
-    def activation(self, layer: Layer, tokens: Tensor, keep: Tensor | None, first: int) -> None:
-        """Reduce one activation (batch, tokens, width); `first` is the number of its first sequence in the run."""
+    def activation(
+        self, layer: Layer, tokens: Tensor, keep: Tensor | None, first: int, previous: Tensor | None = None
+    ) -> None:
+        """Reduce one activation (batch, tokens, width).
+
+        Args:
+            layer: where.
+            tokens: the activation.
+            keep: its real tokens.
+            first: the number of its first sequence in the run.
+            previous: that of the layer before, where `stepwise`.
+        """
         for group in groups(tokens, keep, first, self.memory.share(16, CHUNK_BYTES)):  # and the forms made of it
             self._deferred.add(layer, group, tokens.dtype)
             self._pooling.add(layer, group, tokens.dtype)
             if self._immediate:
                 self._with_tokens(layer, group)
+        if self._stepwise and layer.index:
+            self._step(layer, tokens, keep, first, previous)
+
+    def _step(self, layer: Layer, tokens: Tensor, keep: Tensor | None, first: int, previous: Tensor | None) -> None:
+        """Evaluate what compares a layer with the one before it."""
+        if previous is None or previous.shape != tokens.shape:
+            like = "not of its shape" if previous is not None else "not measured, or could not be read"
+            self._collection.fail(self._stepwise, layer, "undefined", f"the layer before it is {like}")
+            return
+        need = bytes_of(tokens.shape[1], 2 * tokens.shape[2], [("raw", "size")])
+        if reason := self.memory.refusal(need, f"one sequence of {tokens.shape[1]} × {tokens.shape[2]}, twice"):
+            self._collection.fail(self._stepwise, layer, "skipped", reason)
+            return
+        both = torch.cat([tokens, previous], dim=-1)
+        for group in groups(both, keep, first, self.memory.share(16, CHUNK_BYTES)):
+            finite = self._collection.finite(layer, self._stepwise, group, tokens.dtype).double()
+            if finite.numbers:
+                here, before = finite.tokens.chunk(2, dim=-1)
+                material = given(tokens=here, previous=before)
+                self._collection.collect(layer, self._stepwise, replace(finite, tokens=here), tokens.dtype, material)
 
     def _with_tokens(self, layer: Layer, group: Group) -> None:
         """Evaluate what takes the tokens themselves, sequence by sequence."""

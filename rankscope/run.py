@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rankscope.capture.attention import arrange_values
 from rankscope.capture.layout import Axes, Declared, Unmeasurable, axes, read
+from rankscope.capture.learned import lambdas
 from rankscope.capture.maps import arrange_maps
 from rankscope.capture.session import forward
 from rankscope.errors import CaptureError
@@ -57,6 +59,7 @@ class Run:
         self.model, self._layout, self._declared, self._progress = model, layout, declared, progress
         self._batch, self.where = Batch(), Axes(0, None, None)
         self._first_values: dict[str, Tensor | None] = {}  # of this batch, by stack, and so the tokens of its layers
+        self._before: dict[str, tuple[int, Tensor]] = {}  # the layer before, where a measure compares with it
         self._tokens: dict[str, int] = {}
         self._short: Counter[str] = Counter()  # sequences with too few tokens, by stack
         self._valued: set[Layer] = set()
@@ -87,7 +90,7 @@ class Run:
 
         with torch.set_grad_enabled(also is not None):
             output = forward(self.model, batch, self.plan, observe, observe_values, observe_attention, self._told.add)
-        self._first_values = {}
+        self._first_values, self._before = {}, {}
         self.reduction.end_of_batch()
         self.sequences += self.where.batch
         self._batches += 1
@@ -97,6 +100,12 @@ class Run:
     def strayed(self) -> bool:
         """Whether some place ran more or less often than when the model was traced."""
         return bool(self._told)
+
+    def described(self) -> tuple[Layer, ...]:
+        """The layers with their shape, and blocks with what they say of their λ and value mixes."""
+        told = [{} if place.entering else lambdas(place.module) for place in self.plan.places]
+        pairs = zip(self.plan.layers, told, strict=True)
+        return tuple(replace(layer, shape=self.shapes.get(layer, ()), lambdas=own) for layer, own in pairs)
 
     def finish(self) -> None:
         """Say of every layer that gave nothing why.
@@ -168,7 +177,15 @@ class Run:
                 self._short[layer.stack] += short
         self._tokens[layer.stack] = tokens.shape[1]
         self.shapes[layer] = max(self.shapes.get(layer, ()), tuple(tokens.shape[1:]))  # batches may differ in length
-        self.reduction.activation(layer, tokens, keep, self.sequences)
+        self.reduction.activation(layer, tokens, keep, self.sequences, self._previous(layer, tokens))
+
+    def _previous(self, layer: Layer, tokens: Tensor) -> Tensor | None:
+        """What the layer before gave, where a measure asks for it; a copy of this one takes its place."""
+        if not self.reduction.stepwise:
+            return None
+        index, previous = self._before.get(layer.stack, (None, None))
+        self._before[layer.stack] = layer.index, tokens.clone()  # a block may write into its input
+        return previous if index == layer.index - 1 else None
 
     @torch.no_grad()
     def _values(self, place: ValuePlace, value: Tensor, mixed: Tensor) -> None:

@@ -19,12 +19,14 @@ UPGRADE = ("Read it with a newer rankscope", "python -m pip install --upgrade ra
 _KINDS = {
     "rankscope.report": "a report",
     "rankscope.baseline": "a baseline",
+    "rankscope.certificate": "a certificate",
     "rankscope.comparison": "a comparison",
     "rankscope.check": "what a check found",
     "rankscope.inspection": "what inspect found",
 }
 _USES = {
     "rankscope.baseline": ("Count drops from it", "rankscope check REPORT --max-drop effective_rank=10% --baseline {}"),
+    "rankscope.certificate": ("Measure the model", "rankscope probe MODEL -o REPORT.json"),
     "rankscope.comparison": ("Compare the reports anew", "rankscope compare A.json vs B.json"),
     "rankscope.check": ("Check the report that it is about", "rankscope check REPORT --min mu_bar=0.05@last"),
     "rankscope.inspection": ("Measure the model", "rankscope probe MODEL -o REPORT.json"),

@@ -202,7 +202,7 @@ def demo(folder: Path) -> Form:
 
     from rankscope import zoo
 
-    model = zoo.build("transformer,depth=24,width=64,norm=row,mlp=off,lam=1").eval()
+    model = zoo.build("lambda_skip,depth=24,width=64,lam=1").eval()
     model.load_state_dict(load_file(Path(zoo.__file__).parent / "demo" / "baseline.safetensors"))
     return Form("baseline", model, {}, torch.arange(32).reshape(2, 16))
 

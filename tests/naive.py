@@ -139,6 +139,18 @@ def attention_entropy_ratio(attention, allowed):
     return attention_entropy(attention, allowed) / attention_entropy(even, allowed)
 
 
+def representation_change(tokens, previous):
+    found = []
+    for y, x in zip(np.asarray(tokens), np.asarray(previous), strict=True):
+        if np.ptp(y) and np.ptp(x):
+            found.append(2 - 2 * np.corrcoef(y, x)[0, 1])
+    return math.fsum(found) / len(found)
+
+
+def contribution(tokens, previous):
+    return _norm(np.asarray(tokens) - np.asarray(previous)) / _norm(previous)
+
+
 def grad_norm(gradient):
     return _norm(gradient)
 

@@ -35,12 +35,13 @@ LINES = (
 ORDER = [name for line in LINES for name in line.split()]
 FREE = {"__init__", "_version"}
 PUBLIC = {name: module.split(".")[1] for name, module in rankscope._PUBLIC.items()} | {"__version__": "_version"}
-# A report and a comparison know how to save and to show themselves, findings how to save: doors opened when used.
+# A report and a comparison know how to save and to show themselves, findings and certificates how to save: doors.
 DOORS = {
     (unit, name, "renderers")
     for unit, name in (
         ("records", "save"),
         ("records", "_repr_html_"),
+        ("certificate", "save"),
         ("comparison", "save"),
         ("comparison", "_repr_html_"),
         ("requirements", "save"),

@@ -8,6 +8,7 @@ from rankscope.declarations import constant, declarations
 from rankscope.measures import MEASURES, PRESETS
 from rankscope.measures._registry import SITES
 from rankscope.zoo import ARCHITECTURES
+from rankscope.zoo._listing import _kind
 
 
 def test_the_declarations_of_measures_are_those_of_the_registry() -> None:
@@ -31,6 +32,9 @@ def test_the_declarations_of_architectures_are_those_of_the_registry() -> None:
         assert (entry.keywords["paper"], entry.keywords["claim"]) == (known.paper, known.claim)
         assert {key: option.default for key, option in known.options.items()} == {
             key: parameter.default for key, parameter in entry.parameters.items()
+        }
+        assert {key: option.kind for key, option in known.options.items()} == {
+            key: _kind(parameter.kind) for key, parameter in entry.parameters.items()
         }
         assert entry.docstring == inspect.getdoc(known.builder)
         assert set(entry.meanings) == set(known.options), "each option is described in the docstring"

@@ -43,6 +43,7 @@ def loaded(*arguments: str) -> set[str]:
         ["-m", "rankscope", "explain"],
         ["-m", "rankscope", "report", "--help"],
         ["-m", "rankscope", "compare", "--help"],
+        ["-m", "rankscope", "certify", "--help"],
         ["-m", "rankscope", "zoo"],
     ],
     ids=" ".join,

@@ -173,7 +173,17 @@ _LAYERS = (
     _option("--layers", multiple=True, metavar="GLOB", help="Measure these modules; repeatable."),
     _option("--skip-layers", multiple=True, metavar="GLOB", help="Leave these out; repeatable."),
 )
+_PLACE = (
+    _option("--device", callback=_device, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."),
+    _option(
+        "--dtype",
+        type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+        metavar="NAME",
+        help="Run the model in float32, float64, bfloat16 or float16.",
+    ),
+)
 layers = _section("Layers", *_LAYERS)
+where = _section("Measuring", *_LAYERS, *_PLACE)  # of a command that has its own measures
 measuring = _section(
     "Measuring",
     _option(
@@ -184,13 +194,7 @@ measuring = _section(
         help="quick (default), forward, full, or names: mu,mu_bar.",
     ),
     *_LAYERS,
-    _option("--device", callback=_device, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."),
-    _option(
-        "--dtype",
-        type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
-        metavar="NAME",
-        help="Run the model in float32, float64, bfloat16 or float16.",
-    ),
+    *_PLACE,
     _option("--loss", metavar="NAME", help="For gradients: auto, lm, ce, mse, cotangent or MOD:CALL."),
     _option("--grad-tokens", type=_COUNT, metavar="N", help="Tokens that the gradients are taken over (1024)."),
     _option(
@@ -241,6 +245,7 @@ _WIDE = _option("--wide", is_flag=True, help="CSV: a column a measure.")
 _ALL_COLUMNS = "All columns, whatever the width."
 output = _results("Write the report", "json, jsonl, csv, md, html, parquet", _ALL_COLUMNS, _WIDE)
 comparison = _results("Write the comparison", "json, csv, md, html", "All layers and columns, whatever the width.")
+certificate = _results("Write the certificate", "json, csv, md, html", "All sequences, and all columns.")
 findings = _results(
     "Write what was found", "json, junit (.xml), github, md or html", "Every number that does not hold."
 )

@@ -22,6 +22,7 @@ F = TypeVar("F", bound="Callable[..., Tensor]")
 SITES: dict[str, Site] = {
     "tokens": "block",
     "spectrum": "block",
+    "previous": "block",
     "value": "value",
     "mixed_value": "value",
     "first_value": "value",
@@ -32,7 +33,7 @@ SITES: dict[str, Site] = {
     "last_gradient": "gradient",
     "gradient_spectrum": "weight_gradient",
 }
-"""What a measure can need, and where it is taken."""
+"""What a measure can need, and where it is taken; `previous` are the tokens of the layer before, kept until then."""
 
 MOMENTS = {"norms", "size", "spread", "purity", "spectrum"}
 """What is had of an activation without keeping it: ‖y_i‖ (*batch, tokens), ‖Y‖_F, ‖PY‖_F, Σσ⁴/(Σσ²)², and σ."""

@@ -81,6 +81,24 @@ def verdict(report: Report, stack: str) -> tuple[str, str] | None:
     return None
 
 
+def learned(report: Report, stack: str) -> list[tuple[str, str]]:
+    """What the blocks of a stack say of their λ and value mixes, for audit: each name with its numbers over the blocks.
+
+    Args:
+        report: any report.
+        stack: one of its stacks.
+
+    Returns:
+        Pairs (label, text); none for most models.
+    """
+    layers = [layer for layer in report.layers if layer.stack == stack and layer.index > 0]
+    told = []
+    for name in dict.fromkeys(name for layer in layers for name in layer.lambdas):
+        texts = numbers([layer.lambdas.get(name) for layer in layers])
+        told.append((display_name(name), f"{' '.join(text or '–' for text in texts)} (k = 1 … {layers[-1].index})"))
+    return told
+
+
 def what_helps(word: str) -> str | None:
     """The command that says what to do about a verdict; none where nothing needs doing."""
     return f"rankscope explain {word}" if word in {"collapsed", "thinning"} else None

@@ -8,7 +8,17 @@ from rankscope.renderers import Style, renderer
 from rankscope.renderers._markup import line as _line
 from rankscope.renderers._markup import name as _name
 from rankscope.renderers._markup import text as _text
-from rankscope.renderers._parts import Footnotes, cells, coverage, facts, floor_note, split, verdict, what_helps
+from rankscope.renderers._parts import (
+    Footnotes,
+    cells,
+    coverage,
+    facts,
+    floor_note,
+    learned,
+    split,
+    verdict,
+    what_helps,
+)
 from rankscope.renderers._screen import plain
 from rankscope.table import ends, sparkline, tables
 
@@ -63,6 +73,7 @@ def _stack(report: Report, table: Table, style: Style) -> list[str]:
     told = [f"({i + 1}) {_text(text)}" for i, text in enumerate(notes.texts)]
     told += [f"≤ {_text(floor_note(report))}"] if notes.floor else []
     told += [f"{label}: {_text(text)}" for label, text in absent]
+    told += [f"{_name(label)}: {_text(text)}" for label, text in learned(report, table.stack)]
     return lines + [f"\n{text}" for text in told]
 
 

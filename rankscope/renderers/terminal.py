@@ -20,6 +20,7 @@ from rankscope.renderers._parts import (
     coverage,
     facts,
     floor_note,
+    learned,
     lengths,
     split,
     verdict,
@@ -80,6 +81,7 @@ def _stack(screen: Screen, report: Report, table: Table) -> None:
         some = "measure" if more == 1 else "measures"
         told = f"{more} more {some}: -v, a wider screen or -o FILE.csv; the curves are below"
         screen.line(told, "dim")
+    screen.pairs(learned(report, table.stack))
     marks = [(screen.mark(i + 1), text) for i, text in enumerate(notes.texts)]
     marks += [("≤" if style.unicode else "<", floor_note(report))] if notes.floor else []
     screen.pairs(marks, label="dim")

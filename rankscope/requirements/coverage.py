@@ -60,9 +60,9 @@ class Cell:
 def covered(report: Report, measure: str) -> Cells:
     """The numbers of one measure that a rule can be held against, before its selector.
 
-    A layer that has none by nature is left out: the input of the first block where the measure is taken inside blocks,
-    and the first layer with a value where the measure compares the values with those of that very layer. Any other
-    layer without a row is there without a number, with the reason.
+    A layer that has none by nature is left out: the input of the first block where the measure is taken inside blocks
+    or over one, and the first layer with a value where the measure compares the values with those of that very layer.
+    Any other layer without a row is there without a number, with the reason.
 
     Args:
         report: any report.
@@ -97,13 +97,19 @@ def _cells(name: Name, site: str | None, rows: list[Row], layers: dict[int, str]
         at.setdefault(row.layer_index, []).append(row)
     expected = set(at)
     if site is None or (site in _EVERYWHERE and not name.partial):
-        expected |= set(layers)
+        expected |= set(layers) - ({0} if _of_a_step(name.measure) else set())
     elif site in _INSIDE and not name.partial and rows:
         expected |= set(layers) - {0}
     cells: list[Cell] = []
     for k in sorted(expected):
         cells += [_cell(row) for row in at.get(k, ())] or [Cell(k, layers[k], reason=_missing(name))]
     return tuple(cells)
+
+
+def _of_a_step(measure: str) -> bool:
+    """Whether a measure compares each layer with the one before it, and so has nothing to say of the input."""
+    known = declaration("measures", "measure", measure)
+    return known is not None and "previous" in known.parameters
 
 
 def compared_with(measure: str, layers: Iterable[int]) -> int | None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-SPEC = "transformer,depth=24,width=64,norm=row,mlp=off,lam={}"
+SPEC = "lambda_skip,depth=24,width=64,lam={}"
 MODELS = {"baseline": SPEC.format(1), "lambda-skip": SPEC.format(4)}
 RECIPE = Recipe(steps=1000, rate=3e-3)
 BATCH = 16

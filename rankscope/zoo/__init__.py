@@ -52,7 +52,7 @@ class Architecture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """An option of an architecture: its `kind` (int, float, bool, a Literal, a tuple of floats) and its default."""
+    """An option of an architecture: its `kind` (what `check_kind` lets pass) and its default."""
 
     kind: Any
     default: Any
@@ -88,7 +88,7 @@ def build(spec: str, *, seed: int = 0) -> nn.Module:
     """Build an architecture with random weights; the caller's random numbers go on as if nothing had been drawn.
 
     Args:
-        spec: a name and options, such as ``"transformer,depth=12,norm=row,lam=1,2"``; an item without ``=`` continues
+        spec: a name and options, such as ``"lambda_skip,depth=2,norm=layer,lam=1,2"``; an item without ``=`` continues
             the list before it. An item ``seed=…`` goes before the argument.
         seed: of the weights; the same spec and seed give the same weights.
 
@@ -99,7 +99,7 @@ def build(spec: str, *, seed: int = 0) -> nn.Module:
         UsageError: the architecture, an option or a value is unknown, or the sizes do not fit together.
 
     Example:
-        >>> model = build("transformer,depth=2,width=16,norm=row")
+        >>> model = build("transformer,depth=2,width=16,norm=post")
         >>> len(model.blocks)
         2
     """

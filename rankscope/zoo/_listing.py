@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.declarations import declarations
 from rankscope.registry import unknown_name
-from rankscope.zoo._spec import FLOATS, parse, split
+from rankscope.zoo._spec import FLOATS, parse, split, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,10 +95,13 @@ def check_spec(spec: str) -> None:
 
 def _kind(annotation: str) -> Any:
     """The type of an option, of its annotation as text."""
+    numbers, _, literal = annotation.partition(" | ")
+    if literal:
+        return FLOATS | _kind(literal)
     if annotation.startswith("Literal["):
         choice: Any = Literal
         return choice[ast.literal_eval(f"({annotation.removeprefix('Literal[').removesuffix(']')},)")]
-    return {"int": int, "float": float, "bool": bool, "tuple[float, ...]": FLOATS}[annotation]
+    return {"int": int, "float": float, "bool": bool, "tuple[float, ...]": FLOATS}[numbers]
 
 
 def _architecture(name: str) -> ZooEntry:
@@ -132,6 +135,8 @@ def _typed(value: object) -> str:
 
 def _values(kind: str) -> str:
     """What an option takes, in words, of its annotation."""
+    if instead := words(_kind(kind)):
+        return " or ".join(["numbers", *instead])
     if kind.startswith("Literal["):
         return kind.removeprefix("Literal[").removesuffix("]").replace("'", "").replace(", ", ", ")
     return {"int": "a whole number", "float": "a number", "bool": "on or off", "tuple[float, ...]": "numbers"}[kind]

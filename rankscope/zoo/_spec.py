@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from rankscope.errors import UsageError
 from rankscope.registry import unknown_name
@@ -25,11 +25,32 @@ def check_kind(kind: Any) -> Any:
         The annotation.
 
     Raises:
-        TypeError: it is none of int, float, bool, a Literal of strings, ``tuple[float, ...]``.
+        TypeError: it is none of int, float, bool, a Literal of strings, ``tuple[float, ...]``, nor the last of them or
+            a word, ``tuple[float, ...] | Literal["learned"]``.
     """
-    if kind in {int, float, bool, FLOATS} or get_origin(kind) is Literal:
+    if kind in {int, float, bool, FLOATS} or get_origin(kind) is Literal or words(kind):
         return kind
-    raise TypeError(f"an option is int, float, bool, a Literal or tuple[float, ...], not {kind}")
+    raise TypeError(f"an option is int, float, bool, a Literal, tuple[float, ...] or that and a Literal, not {kind}")
+
+
+def words(kind: Any) -> tuple[str, ...]:
+    """The words that stand in the place of a list of numbers.
+
+    Args:
+        kind: the annotation of an option.
+
+    Returns:
+        The words; none where the option is no list, or a list of numbers and nothing else.
+
+    Example:
+        >>> words(FLOATS | Literal["learned"]), words(FLOATS), words(Literal["pre", "post"])
+        (('learned',), (), ())
+    """
+    if get_origin(kind) is not Union:
+        return ()
+    numbers, *rest = get_args(kind)
+    fits = numbers == FLOATS and len(rest) == 1 and get_origin(rest[0]) is Literal
+    return get_args(rest[0]) if fits else ()
 
 
 def split(spec: str) -> tuple[str, dict[str, list[str]]]:
@@ -94,9 +115,11 @@ _EXPECTED = {int: "a whole number", float: "a finite number"}
 
 
 def _read_all(name: str, texts: list[str], kind: Any) -> Any:
-    """A tuple where the option is a list, else one value."""
-    if kind == FLOATS:
-        return tuple(_read(name, text, float) for text in texts)
+    """A tuple where the option is a list, or one of the words that stand in its place; else one value."""
+    if len(texts) == 1 and texts[0] in words(kind):
+        return texts[0]
+    if kind == FLOATS or words(kind):
+        return tuple(_number(name, text, float, words(kind)) for text in texts)
     return _read(name, ",".join(texts), kind)
 
 
@@ -110,14 +133,20 @@ def _read(name: str, text: str, kind: Any) -> Any:
         if text.lower() not in SWITCH:
             raise unknown_name(f"value of {name}:", text, list(SWITCH))
         return SWITCH[text.lower()]
+    return _number(name, text, kind)
+
+
+def _number(name: str, text: str, kind: type[int] | type[float], instead: tuple[str, ...] = ()) -> int | float:
+    """A number; `instead` are the words that could have stood there."""
     try:
         value = kind(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
+        expected = " or ".join([_EXPECTED[kind], *instead])
         raise UsageError(
             "RS351",
-            f"option {name} is {text!r}, expected {_EXPECTED[kind]}",
+            f"option {name} is {text!r}, expected {expected}",
             remedies=[("What each option takes", "rankscope zoo")],
         )
     return value

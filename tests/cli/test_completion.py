@@ -52,7 +52,8 @@ def test_models_are_files_demos_and_architectures(completed, tmp_path: Path) -> 
     (tmp_path / "base.pt").write_text("")
     (tmp_path / "basement").mkdir()
     assert texts(completed("rankscope inspect base")) == ["baseline", "base.pt", "basement/"]
-    assert texts(completed("rankscope inspect zoo:")) == ["zoo:transformer"]
+    assert texts(completed("rankscope inspect zoo:t")) == ["zoo:transformer"]
+    assert {"zoo:mamba", "zoo:mamba2"} <= set(texts(completed("rankscope inspect zoo:")))
     assert completed("rankscope probe nothing") == [("file", "nothing")]
     assert completed("rankscope probe no/such/folder/b") == [("file", "no/such/folder/b")]
 

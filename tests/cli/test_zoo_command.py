@@ -27,7 +27,7 @@ def test_all_architectures_and_demos_are_listed(capsys: pytest.CaptureFixture[st
 def test_names_alone_can_be_probed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["zoo", "--names"]) == 0
     specs = capsys.readouterr().out.splitlines()
-    assert specs == [*(f"zoo:{name}" for name in ARCHITECTURES.names()), *demos()]
+    assert specs == [*(f"zoo:{name}" for name in sorted(ARCHITECTURES.names())), *demos()]
     assert specs == [entry.spec for entry in rankscope.list_zoo()]
 
 

@@ -24,7 +24,7 @@ def test_the_measures_of_the_definitions_are_there():
         *("effective_rank", "rankme", "entropy_rank", "participation_ratio", "stable_rank", "rank_one_residual"),
         *("numerical_rank", "condition_number", "singular_values", "value_cosine", "value_cosine_mixed"),
         *("value_delta", "value_drain", "value_spectrum", "attention_entropy", "attention_entropy_ratio"),
-        *("grad_norm", "grad_norm_ratio"),
+        *("grad_norm", "grad_norm_ratio", "representation_change", "contribution"),
         *("grad_condition", "grad_rank", "grad_effective_rank", "grad_stable_rank"),
     }
 

@@ -22,7 +22,7 @@ from rankscope.studies.trainer import Recipe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SMALL = "transformer,depth=2,width=16,norm=row,mlp=off,lam={}"
+SMALL = "lambda_skip,depth=2,width=16,lam={}"
 
 
 @pytest.fixture

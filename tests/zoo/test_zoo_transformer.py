@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankscope.zoo import build
-from rankscope.zoo.transformer import RowNorm, Sublayer, positions
+from rankscope.zoo._parts import positions
 
 SMALL = "transformer,depth=3,width=16,heads=2,vocab=20"
-NORMS = ("pre", "post", "row", "none")
+NORMS = ("pre", "post", "none")
 
 
 @pytest.fixture
@@ -24,49 +24,17 @@ def x() -> torch.Tensor:
     return torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(1))
 
 
-def outputs(model: nn.Module, ids: torch.Tensor) -> list[torch.Tensor]:
-    """What each block gives."""
-    found: list[torch.Tensor] = []
-    handles = [block.register_forward_hook(lambda module, args, out: found.append(out)) for block in model.blocks]
-    model(ids)
-    for handle in handles:
-        handle.remove()
-    return found
-
-
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("mlp", ["on", "off"])
-class TestLimits:
-    def test_lambda_1_is_the_plain_skip_bit_for_bit(self, norm: str, mlp: str, x: torch.Tensor) -> None:
-        model = build(f"{SMALL},norm={norm},mlp={mlp},lam=1")
-        for block in model.blocks:
-            expected = x
-            for part in block:
-                if norm == "pre":
-                    expected = expected + part.mixer(part.norm(expected))
-                else:
-                    expected = part.norm(expected + part.mixer(expected))
-            assert torch.equal(block(x), expected)
-
-    def test_no_skip_is_lambda_0(self, norm: str, mlp: str, ids: torch.Tensor) -> None:
-        off = build(f"{SMALL},norm={norm},mlp={mlp},skip=off")
-        zero = build(f"{SMALL},norm={norm},mlp={mlp},lam=0")
-        assert torch.equal(off(ids), zero(ids))
-        assert not torch.equal(off(ids), build(f"{SMALL},norm={norm},mlp={mlp}")(ids))
-
-    def test_one_lambda_is_the_same_for_every_block(self, norm: str, mlp: str, ids: torch.Tensor) -> None:
-        one = build(f"{SMALL},norm={norm},mlp={mlp},lam=2.5")
-        three = build(f"{SMALL},norm={norm},mlp={mlp},lam=2.5,2.5,2.5")
-        assert torch.equal(one(ids), three(ids))
-
-    def test_lambdas_go_to_their_blocks(self, norm: str, mlp: str) -> None:
-        model = build(f"{SMALL},norm={norm},mlp={mlp},lam=1,-2,4")
-        assert [{part.lam for part in block} for block in model.blocks] == [{1.0}, {-2.0}, {4.0}]
-
-
-def test_lambda_weighs_the_skip_and_nothing_else(x: torch.Tensor) -> None:
-    part = Sublayer(nn.Linear(16, 16, bias=False), nn.Identity(), pre=False, lam=3.0)
-    assert torch.equal(part(x), 3 * x + part.mixer(x))
+@pytest.mark.parametrize("skip", ["on", "off"])
+def test_a_block_is_what_it_says(norm: str, mlp: str, skip: str, x: torch.Tensor) -> None:
+    for block in build(f"{SMALL},norm={norm},mlp={mlp},skip={skip}").blocks:
+        expected = x
+        for part in block:
+            mixed = part.mixer(part.norm(expected) if norm == "pre" else expected)
+            expected = expected + mixed if skip == "on" else mixed
+            expected = part.norm(expected) if norm == "post" else expected
+        assert torch.equal(block(x), expected)
 
 
 def test_attention_alone_has_no_mlp() -> None:
@@ -76,36 +44,6 @@ def test_attention_alone_has_no_mlp() -> None:
 
 def test_ratio_is_hidden_units_over_width() -> None:
     assert build(f"{SMALL},ratio=2.5").blocks[0].mlp.mixer.up.out_features == 40
-
-
-@pytest.mark.parametrize("lam", ["1", "-4", "1,2,40"])
-def test_row_norm_gives_unit_rows_from_the_first_block_on(lam: str, ids: torch.Tensor) -> None:
-    model = build(f"{SMALL},norm=row,mlp=off,lam={lam}").double()
-    seen = []
-    handle = model.blocks[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    seen += outputs(model, ids)
-    handle.remove()
-    assert len(seen) == 4
-    for y in seen:
-        torch.testing.assert_close(y.norm(dim=-1), torch.ones(2, 9, dtype=torch.float64), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_row_norm_does_not_depend_on_scale_and_leaves_zeros(dtype: torch.dtype) -> None:
-    rows = torch.tensor([[3.0, 4.0], [0.03, 0.04], [0.0, 0.0]], dtype=dtype)
-    expected = torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]], dtype=dtype)
-    torch.testing.assert_close(RowNorm()(rows), expected, rtol=1e-2 if rows.element_size() == 2 else 1e-6, atol=0)
-
-
-def test_the_row_layer_is_the_formula_of_the_paper(ids: torch.Tensor) -> None:
-    """Y(k+1) = D (M Y C_V + λ Y), one head, C_V = W_V W_O, M the causal softmax of Y W_Q W_Kᵀ Yᵀ/√d."""
-    model = build("transformer,depth=1,width=16,heads=1,vocab=20,norm=row,mlp=off,lam=1.7").double()
-    attention = model.blocks[0].attention.mixer
-    w_q, w_k, w_v, w_o = (m.weight.T for m in (attention.query, attention.key, attention.value, attention.out))
-    y = F.normalize(model.embedding(ids) + positions(9, 16, ids.device), dim=-1)
-    scores = (y @ w_q @ w_k.T @ y.mT / 4).masked_fill(torch.ones(9, 9).triu(1).bool(), -torch.inf)
-    new = scores.softmax(dim=-1) @ y @ (w_v @ w_o) + 1.7 * y
-    torch.testing.assert_close(outputs(model, ids)[0], new / new.norm(dim=-1, keepdim=True))
 
 
 def torch_layer(block: nn.Module, norm_first: bool) -> nn.TransformerEncoderLayer:

@@ -1,0 +1,148 @@
+"""Run: from a model and its inputs to a certificate."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rankscope._version import __version__
+from rankscope.capture.learned import lambdas
+from rankscope.capture.planning import planned
+from rankscope.capture.session import undisturbed
+from rankscope.capture.wrappers import class_name
+from rankscope.certificate.certifying import MIN_TOKENS, Certifying
+from rankscope.certificate.overall import sequence, worst_first
+from rankscope.certificate.records import Block, Certificate, Stack
+from rankscope.certificate.words import sentence
+from rankscope.errors import CaptureError, InputError
+from rankscope.inputs import Fingerprint
+from rankscope.measures import resolve
+from rankscope.placing import placed, to_model
+from rankscope.records import Note
+from rankscope.reduction import Reduction
+from rankscope.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rankscope.capture.places import Plan
+    from rankscope.pipeline import MeasureOptions
+    from rankscope.records import Inputs, Source
+
+    Progress = Callable[[str, int, int | None], None]
+
+
+def certified(
+    source: Source, inputs: Inputs, options: MeasureOptions, retain: float, progress: Progress | None = None
+) -> Certificate:
+    """Certify a model on inputs.
+
+    Args:
+        source: the model.
+        inputs: its inputs.
+        options: `layers`, `skip_layers`, `device` and `dtype` are used.
+        retain: √a, the fraction of mu that each layer is to keep.
+        progress: called per batch with a stage, how much of it is done, and of how much.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        InputError: the inputs hold no batch.
+        nothing: a CaptureError, no number could be had.
+    """
+    model, device, dtype = placed(source, options.device, options.dtype)
+    fingerprint, found = Fingerprint(), None
+    with undisturbed(model):
+        for number, given in enumerate(inputs.batches):
+            fingerprint.update(given)
+            batch = to_model(given, device, dtype)
+            if found is None:
+                plan, declared = planned(model, batch, inputs.layout, options.layers, options.skip_layers)
+                run = Run(model, plan, Reduction(resolve(["mu"])), inputs.layout, declared)
+                found = Certifying(model, plan, run, retain)
+            if progress:
+                progress(f"batch {number + 1}", number, None)
+            found.batch(batch)
+    if found is None:
+        raise InputError("RS250", "the inputs hold no batch: nothing was measured")
+    stacks = tuple(_stacks(found, plan, retain))
+    if not any(step.mu is not None for stack in stacks for each in stack.sequences for step in each.steps):
+        nothing = _nothing(found, stacks)
+        raise nothing
+    return Certificate(
+        model={
+            "spec": source.spec,
+            "class": class_name(model),
+            "format": source.format,
+            "sha256": source.sha256,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        },
+        retain=retain,
+        a=retain**2,
+        stacks=stacks,
+        inputs=_inputs(inputs, fingerprint, found),
+        environment={
+            "torch": torch.__version__,
+            "device": str(device),
+            "dtype": str(found.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        },
+        notes=(*source.notes, *inputs.notes, *plan.notes, *_notes(found)),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        rankscope=__version__,
+    )
+
+
+def _inputs(inputs: Inputs, fingerprint: Fingerprint, found: Certifying) -> dict[str, Any]:
+    stack = next(iter(found.sizes), ("", 0))[0]
+    lengths = [tokens for (name, _), (tokens, _) in found.sizes.items() if name == stack]
+    return {
+        "source": inputs.source,
+        "sha256": fingerprint.hexdigest(),
+        "sequences": found.sequences,
+        "tokens": sum(lengths),
+        "lengths": [min(lengths), max(lengths)] if lengths else [0, 0],
+        "seed": inputs.seed,
+    }
+
+
+def _stacks(found: Certifying, plan: Plan, retain: float) -> Iterator[Stack]:
+    """The stacks of which there are numbers; a sequence counts where every block that could be read has them."""
+    for name in dict.fromkeys(layer.stack for layer in plan.layers):
+        sequences = [
+            sequence(number, found.sizes[stack, number], steps, found.unlinked.get(stack, set()), retain)
+            for (stack, number), steps in found.steps.items()
+            if stack == name
+        ]
+        if not sequences:
+            continue
+        ordered = worst_first(sequences)
+        blocks = [
+            Block(layer.index, layer.name, layer.type, lambdas(place.module), found.shown.get(layer))
+            for layer, place in found.places.items()
+            if layer.stack == name
+        ]
+        yield Stack(name, sentence(ordered[0], len(ordered), retain), tuple(blocks), ordered)
+
+
+def _notes(found: Certifying) -> list[Note]:
+    """What a reader of the numbers should know."""
+    notes = [Note("RS425", text) for text in sorted(found.told)]
+    if found.short:
+        text = f"{len(found.short)} of {found.sequences} sequences have fewer than {MIN_TOKENS} tokens and are left out"
+        notes.append(Note("RS533", text))
+    notes += [Note("RS483", f"{name} could not be read: {reason}") for name, reason in found.unread.items()]
+    return notes
+
+
+def _nothing(found: Certifying, stacks: tuple[Stack, ...]) -> CaptureError:
+    """The error where not one block gave a number."""
+    reasons = [step.no_seminorm for stack in stacks for each in stack.sequences for step in each.steps]
+    reasons += list(found.unread.values())
+    reasons += [f"fewer than {MIN_TOKENS} tokens"] * bool(found.short)
+    told = [("reason", text) for text in dict.fromkeys(filter(None, reasons))][:3]
+    longer = ("Give longer sequences, or others", "--random SPEC, --input FILE or --text FILE")
+    return CaptureError("RS482", "nothing was certified: no block gave a number", details=told, remedies=[longer])
