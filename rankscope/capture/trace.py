@@ -268,12 +268,13 @@ class Trace(TorchFunctionMode):
                 flow.add(new)
 
 
-def trace(model: nn.Module, batch: Batch) -> Trace:
+def trace(model: nn.Module, batch: Batch, kind: type[Trace] = Trace) -> Trace:
     """Watch one forward pass; the model is left as it was.
 
     Args:
         model: any module.
         batch: one call of it.
+        kind: what keeps the books.
 
     Returns:
         The finished trace.
@@ -284,7 +285,7 @@ def trace(model: nn.Module, batch: Batch) -> Trace:
         >>> [call.name for call in watched.calls]
         ['', '0', '1']
     """
-    watched, compiled = Trace(model), compiling()
+    watched, compiled = kind(model), compiling()
     handles = []
     try:
         for _, module in named_modules(model):
@@ -295,4 +296,4 @@ def trace(model: nn.Module, batch: Batch) -> Trace:
     finally:
         for handle in handles:
             handle.remove()
-    return trace(model, batch) if compiling() and not compiled else watched  # now as it was written
+    return trace(model, batch, kind) if compiling() and not compiled else watched  # now as it was written

@@ -1,0 +1,79 @@
+"""Gates: the multiplicative gate of a mixer of tokens, such as Mamba's ``y * act(z)``; told by data flow.
+
+It is the last product of two activations before the output projection of a branch that mixes tokens: one operand holds
+the mixing, the other (the gate) is made of each token alone, by a projection and pointwise functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rankscope.capture.branches import mixes_tokens, takes_in
+from rankscope.capture.flow import SCALES
+from rankscope.capture.graph import within
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rankscope.capture.branches import Branch
+    from rankscope.capture.graph import Operation
+    from rankscope.records import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A product of a layer; operand number `kept` is what the mixer gives, the other one the gate."""
+
+    layer: Layer
+    product: Operation
+    kept: int
+
+
+def gates(found: Sequence[Branch]) -> list[Gate]:
+    """The gates of the branches that mix tokens.
+
+    Args:
+        found: the branches of a graph.
+
+    Returns:
+        At most one for each branch.
+    """
+    return [gate for branch in found if branch.mixes and (gate := _gate(branch))]
+
+
+def _gate(branch: Branch) -> Gate | None:
+    """Back from the end of a branch, through its output projection, to the first product that is a gate."""
+    inside = frozenset(branch.inside)
+    waiting, seen, projected = [branch.sum.operands[branch.operand]], set(), False
+    while waiting:
+        operation = waiting.pop()
+        if operation in seen or operation not in inside:
+            continue
+        seen.add(operation)
+        if operation.name in SCALES and (kept := _kept(operation, branch)) is not None:
+            return Gate(branch.layer, operation, kept)
+        if operation.mixing and (projected or not operation.weighted or mixes_tokens([operation], ())):
+            continue
+        if operation.mixing:
+            projected = True
+            waiting.append(operation.operands[0])
+        elif not operation.adds:
+            waiting += [operation.operands[number] for number in operation.passed()]
+    return None
+
+
+def _kept(product: Operation, branch: Branch) -> int | None:
+    """Which operand of a product mixes tokens, where the other one is a gate."""
+    if len(product.operands) != 2 or any(operand.constant for operand in product.operands):
+        return None
+    parts = [within([operand], branch.inside) for operand in product.operands]
+    mixing = [mixes_tokens(part, branch.sum.shape) for part in parts]
+    if not any(mixing):
+        mixing = [takes_in(part) for part in parts]
+    if mixing.count(True) != 1:
+        return None
+    kept = mixing.index(True)
+    gate = parts[1 - kept]
+    made_alone = any(part.mixing for part in gate) and product.operands[kept] not in gate
+    return kept if made_alone and product.sizes[kept] == product.size else None
