@@ -68,17 +68,26 @@ def branches(graph: Graph, blocks: Mapping[Call, Layer]) -> list[Branch]:
         The branches, in the order of the blocks.
     """
     found: list[Branch] = []
-    before: set[Operation] = set()
+    streams: dict[str, set[Operation]] = {}
     for block, layer in blocks.items():
         entered, number = graph.entered[block], stream(block, graph.sums)
         if block not in graph.left:
             continue
+        before = streams.setdefault(layer.stack, set())
         if not before.intersection(entered) and number < len(entered):  # the first block of its stack
             before.add(entered[number])
         if graph.left[block] not in before:
-            found += _Stream(graph.left[block], before, block, blocks).branches(layer)
+            found += _Stream(graph.left[block], before | _projected(graph, block), block, blocks).branches(layer)
         before.add(graph.left[block])
     return found
+
+
+def _projected(graph: Graph, block: Call) -> set[Operation]:
+    """The skips of a block that go through a projection: they carry the stream although it is mixed."""
+    sites = [site for site in graph.sums if site.kind == "projection" and block.sums & site.bit]
+    skips = {(site.steps, site.hit): site.skip or 0 for site in sites if site.call.inside([block])}
+    sums = [operation for operation in graph.operations if (operation.steps, operation.hit) in skips]
+    return {operation.operands[skips[operation.steps, operation.hit]] for operation in sums if operation.adds}
 
 
 class _Foreign:
@@ -99,11 +108,11 @@ class _Stream:
     def __init__(self, output: Operation, before: set[Operation], block: Call, blocks: Mapping[Call, Layer]) -> None:
         self.carries = set(before)
         self.foreign = _Foreign(self.carries, block, blocks)
-        met = ancestors([output], before, _joined)
+        met = ancestors([output], before, joined)
         grown = True
         while grown:  # an operation may have been met before one of its operands
             size = len(self.carries)
-            self.carries |= {op for op in met if any(operand in self.carries for operand in _joined(op))}
+            self.carries |= {op for op in met if any(operand in self.carries for operand in joined(op))}
             grown = len(self.carries) > size
         self.sums = [operation for operation in reversed(met) if operation.adds and operation in self.carries]
 
@@ -130,8 +139,15 @@ class _Stream:
         return parts if len({part.mixes for part in parts}) > 1 else [branch]
 
 
-def _joined(operation: Operation) -> list[Operation]:
-    """The operands by which the stream may have come."""
+def joined(operation: Operation) -> list[Operation]:
+    """The operands that come to the result by views, pointwise operations and sums, and make up its size.
+
+    Args:
+        operation: any operation.
+
+    Returns:
+        What made them; of a sum with a product inside, such as addmm, what the product is added to.
+    """
     if operation.name in FUSED and len(operation.operands) > 1:
         return [operation.operands[0]]  # the product is inside the sum
     if operation.adds:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rankscope.capture.branches import mixes_tokens, takes_in
+from rankscope.capture.branches import joined, mixes_tokens, takes_in
 from rankscope.capture.flow import SCALES
 from rankscope.capture.graph import within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rankscope.capture.branches import Branch
     from rankscope.capture.graph import Operation
@@ -37,30 +37,26 @@ def gates(found: Sequence[Branch]) -> list[Gate]:
         found: the branches of a graph.
 
     Returns:
-        At most one for each branch.
+        Those before the output projection of each mixer.
     """
-    return [gate for branch in found if branch.mixes and (gate := _gate(branch))]
+    return [gate for branch in found if branch.mixes for gate in _gates(branch)]
 
 
-def _gate(branch: Branch) -> Gate | None:
+def _gates(branch: Branch) -> Iterator[Gate]:
     """Back from the end of a branch, through its output projection, to the first product that is a gate."""
-    inside = frozenset(branch.inside)
-    waiting, seen, projected = [branch.sum.operands[branch.operand]], set(), False
+    inside, seen = frozenset(branch.inside), set()
+    waiting = [(branch.sum.operands[branch.operand], False)]
     while waiting:
-        operation = waiting.pop()
+        operation, projected = waiting.pop()
         if operation in seen or operation not in inside:
             continue
         seen.add(operation)
         if operation.name in SCALES and (kept := _kept(operation, branch)) is not None:
-            return Gate(branch.layer, operation, kept)
-        if operation.mixing and (projected or not operation.weighted or mixes_tokens([operation], ())):
-            continue
-        if operation.mixing:
-            projected = True
-            waiting.append(operation.operands[0])
-        elif not operation.adds:
-            waiting += [operation.operands[number] for number in operation.passed()]
-    return None
+            yield Gate(branch.layer, operation, kept)
+        elif operation.mixing and not projected and operation.weighted and not mixes_tokens([operation], ()):
+            waiting.append((operation.operands[0], True))
+        elif not operation.mixing and not (projected and operation.adds):  # several mixers may end in one sum
+            waiting += [(operand, projected) for operand in joined(operation)]
 
 
 def _kept(product: Operation, branch: Branch) -> int | None:
