@@ -28,7 +28,7 @@ from rankscope.measures import resolve
 from rankscope.memory import Memory, size
 from rankscope.notes import common_direction, dominance, kept_apart
 from rankscope.placing import check_place, free_share, placed, to_model
-from rankscope.records import Batch, Coverage, Inputs, Report, Row, Source, Vector
+from rankscope.records import Batch, Inputs, Report, Source
 from rankscope.reduction import Reduction
 from rankscope.registry import unknown_name
 from rankscope.run import Run
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Loss = Callable[[Any, Batch], Tensor]
 Progress = Callable[[str, int, int | None], None]
+Outputs = Callable[[], Callable[[Any, Batch], None]]
 ALONE = threading.RLock()  # hooks, modes and switches of torch belong to the process: one probe at a time
 
 
@@ -148,6 +149,7 @@ def measure(
     inputs: Inputs,
     options: MeasureOptions | None = None,
     progress: Progress | None = None,
+    outputs: Outputs | None = None,
 ) -> Report:
     """Measure a model on inputs.
 
@@ -156,6 +158,7 @@ def measure(
         inputs: its inputs.
         options: what to measure.
         progress: called with a stage, how much of it is done, and of how much.
+        outputs: begins a pass over the inputs; what it gives is shown every output of the model, with its batch.
 
     Returns:
         The report.
@@ -177,7 +180,7 @@ def measure(
             if run is None:
                 first = batch
                 allowed = free_share(device) if options.memory is None else size(options.memory)
-                run, backward = _first_run(model, batch, inputs.layout, options, loss, allowed, progress)
+                run, backward = _first_run(model, batch, inputs.layout, options, loss, allowed, progress, outputs)
             else:
                 run.batch(batch)
         if run is None or first is None:
@@ -210,7 +213,7 @@ def measure(
         },
         layers=tuple(replace(layer, shape=run.shapes.get(layer, ())) for layer in run.plan.layers),
         depth=depth,
-        coverage=_coverage(run, [*rows, *vectors]),
+        coverage=run.coverage([*rows, *vectors]),
         notes=(*source.notes, *inputs.notes, *run.plan.notes, *run.notes, *notes, *told),
         spectra=vectors,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -245,6 +248,7 @@ def _first_run(
     loss: str | Loss,
     memory: int,
     progress: Progress | None,
+    outputs: Outputs | None,
 ) -> tuple[Run, Backward]:
     """A run that has measured its first batch, and with it the gradients where one forward pass does for both.
 
@@ -258,7 +262,7 @@ def _first_run(
 
     def begun() -> tuple[Run, Backward]:
         reduction = Reduction(requests, cast("Method", options.spectra), Memory(memory))
-        run = Run(model, chosen, reduction, layout, declared, progress)
+        run = Run(model, chosen, reduction, layout, declared, progress, outputs and outputs())
         return run, Backward(run, loss, options.grad_tokens, progress)
 
     for most_tokens in (FEW_TOKENS, None):
@@ -281,17 +285,3 @@ def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "edits": [],
     }
-
-
-def _coverage(run: Run, rows: Sequence[Row | Vector]) -> Coverage:
-    ok = {(row.stack, row.layer_index) for row in rows if row.status == "ok"}
-    layers = run.plan.layers
-    idle = {layer.name: "it did not run" for layer in layers if layer not in run.shapes and layer not in run.unread}
-    unread = {layer.name: reason for layer, reason in run.unread.items()}
-    return Coverage(
-        found=len(layers) + len(run.plan.skipped),
-        hooked=len(layers),
-        fired=len(run.shapes.keys() | run.unread.keys()),
-        measured=sum((layer.stack, layer.index) in ok for layer in layers),
-        skipped={**run.plan.skipped, **idle, **unread},
-    )
