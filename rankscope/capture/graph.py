@@ -23,6 +23,8 @@ from rankscope.capture.trace import Trace, trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, MutableMapping
 
+    import torch
+
     from rankscope.capture.flow import Call, Flow, Steps
     from rankscope.capture.operands import Operands
     from rankscope.records import Batch
@@ -77,13 +79,26 @@ class Operation:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A tensor without its numbers."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
 @dataclass(eq=False)
 class Graph(Trace):
-    """A trace that keeps its operations; `entered` and `left` are what made the inputs and the output of each call."""
+    """A trace that keeps its operations; `entered` and `left` are what made the inputs and the output of each call.
+
+    `alone` is the one tensor that a call got, and nothing else, without its numbers.
+    """
 
     operations: list[Operation] = field(default_factory=list)
     entered: dict[Call, tuple[Operation, ...]] = field(default_factory=dict)
     left: dict[Call, Operation] = field(default_factory=dict)
+    alone: dict[Call, Given] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +118,8 @@ class Graph(Trace):
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super()._enter(module, args, kwargs)
         self.entered[self.calls[-1]] = tuple(self.maker(tensor) for tensor in tensors((args, kwargs)))
+        if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and args[0].is_floating_point():
+            self.alone[self.calls[-1]] = Given(_shape(args[0]), args[0].dtype, args[0].device)
 
     def _leave(self, output: Any) -> None:
         call = self._stack[-1]
