@@ -34,7 +34,7 @@ class ValuePlace:
 
     `how` says in short how they are seen; `repeated` is their shape before heads were repeated; `order` the order of
     axes that brings them to (batch, heads, tokens, width); `own` the term V_n of the sum V'_n that attention gets,
-    where the model mixes it with earlier values.
+    where the model mixes it with earlier values; `operation` the torch function, empty for a module.
     """
 
     layer: Layer
@@ -43,6 +43,7 @@ class ValuePlace:
     operand: int = 0
     order: tuple[int, ...] | None = None
     own: Term | None = None
+    operation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Plan:
     whose output, or input, is the values of a layer without attention call: their key is the name of the module and
     the number of its call. `no_values` and `no_attention` give a reason for each other layer, keyed by (stack, index);
     `skipped` the layers that are left out, with the reason; `adds` every sum that may be a residual add; `calls` how
-    often each module ran when the model was traced.
+    often each module ran when the model was traced, and `hits` how often each function did at each place.
     """
 
     places: tuple[Place, ...]
@@ -95,6 +96,7 @@ class Plan:
     adds: tuple[Add, ...] = ()
     value_modules: tuple[Place, ...] = ()
     calls: Mapping[str, int] = field(default_factory=dict)
+    hits: Mapping[tuple[Steps, str], int] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -51,7 +51,8 @@ class Read(TorchFunctionMode):
         self._beside: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
         summing = owns or self._value_places.keys() - plan.attention.keys()
         self._watched = set(VALUES) | (set(SUMS) | SCALES if summing else set())
-        self._hits: dict[Steps, int] = {}
+        self._hits: dict[tuple[Steps, str], int] = {}
+        self._reached: set[Key] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -86,9 +87,7 @@ class Read(TorchFunctionMode):
             Sentences.
         """
         places = self._value_places | self._attention_places
-        idle = {
-            p.layer.name for (steps, hit), p in places.items() if len(steps) > 1 and self._hits.get(steps, -1) < hit
-        }
+        idle = {place.layer.name for key, place in places.items() if len(key[0]) > 1 and key not in self._reached}
         for name in sorted(idle):
             yield f"{name}: in some batches its attention did not run where it was traced; they are missing there"
 
@@ -96,7 +95,8 @@ class Read(TorchFunctionMode):
         """Place and hit of an operation; one that no plan holds where nothing of it is asked."""
         if name not in self._watched or (where := place(self._names, sys._getframe(2))) is None:
             return (), 0
-        hit = self._hits[where] = self._hits.get(where, -1) + 1
+        hit = self._hits[where, name] = self._hits.get((where, name), -1) + 1
+        self._reached.add((where, hit))
         return where, hit
 
     def _observe(self, target: ValuePlace, mixed: Tensor) -> None:

@@ -73,7 +73,7 @@ class Trace(TorchFunctionMode):
         self.names = {id(module): name for name, module in named_modules(self.model)}
         self._buffers = {id(buffer) for buffer in self.model.buffers()}
         self._flows: MutableMapping[Tensor, Flow] = WeakTensorKeyDictionary()
-        self._hits: dict[Steps, int] = {}
+        self.hits: dict[tuple[Steps, str], int] = {}  # the number of the last run of each function at each place
         self._stack: list[Call] = []
         self._origin_calls: list[Call | None] = []
         self._made: list[int] = []  # for each origin those near the operands that it was made of
@@ -179,7 +179,7 @@ class Trace(TorchFunctionMode):
         where, found = place(self.names, sys._getframe(2)), Flow()
         if where is None:
             return found
-        hit = self._hits[where] = self._hits.get(where, -1) + 1
+        hit = self.hits[where, name] = self.hits.get((where, name), -1) + 1
         if attends(name, operands):
             self._attending(
                 Attending(where, hit, self._stack[-1], name, 0, 0, (), WHOLE_ATTENTION.get(name, 1)), operands

@@ -13,8 +13,8 @@ with the docstring that every public function has:
 
 - Its first parameter is the `Scene`: `scene.layers` are the layers that the selector names (each stack counts its own
   from 1), `scene.adds` the residual adds of these layers, `scene.blocks` their module calls, `scene.values` their
-  places of values, `scene.plan` all that was traced; `scene.model` and `scene.batch` may be run once more, to try something
-  (inside `undisturbed`). A selector that names no layer is refused before the edit is asked.
+  places of values, `scene.plan` all that was traced; `scene.model` and `scene.batch` may be run once
+  more, to try something (inside `undisturbed`). A selector that names no layer is refused before the edit is asked.
 - The others are keyword-only, annotated `Number` (a number, or a tensor that may be trained), `Numbers` (a list, see
   `factors`), `int`, `float`, `bool` or `Literal[…]`; one without default must be given. Names, defaults, and the words
   of ``Args:`` are read off the source: no torch is needed to list, complete or refuse them.
@@ -44,9 +44,11 @@ from rankscope.interventions._actions import (
     on_values,
     replaced,
 )
+from rankscope.interventions._engine import in_force
 from rankscope.interventions._factors import factors
+from rankscope.interventions._making import Made, make
 from rankscope.interventions._registry import EDITS, Edit, Number, Numbers, as_edits, intervention
-from rankscope.interventions._scene import Scene, scene_of
+from rankscope.interventions._scene import Choice, Scene
 
 __all__ = [
     "EDITS",
@@ -54,7 +56,9 @@ __all__ = [
     "AtCall",
     "AtModule",
     "AtStart",
+    "Choice",
     "Edit",
+    "Made",
     "Number",
     "Numbers",
     "Scene",
@@ -62,10 +66,11 @@ __all__ = [
     "as_edits",
     "at_output",
     "factors",
+    "in_force",
     "intervention",
+    "make",
     "on_branch",
     "on_skip",
     "on_values",
     "replaced",
-    "scene_of",
 ]

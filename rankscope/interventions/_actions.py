@@ -15,7 +15,7 @@ from rankscope.errors import CaptureError
 
 if TYPE_CHECKING:
     from rankscope.capture.flow import Steps
-    from rankscope.capture.places import Add, AttentionPlace, Place, ValuePlace
+    from rankscope.capture.places import Add, Place, ValuePlace
     from rankscope.records import Layer
 
 Rewrite = Callable[[Tensor], Tensor | None]
@@ -70,12 +70,13 @@ class TorchCall:
 class AtCall:
     """Act on one torch call: `before` it (on its operands), `instead` of it, or `after` it (on its result).
 
-    `steps` and `hit` are the place, as in a plan; `what` is a noun for the count that a report gives, such as
-    "residual add".
+    `steps` and `hit` are the place, as in a plan, and `operation` the name of the function that runs there, by which
+    its hits are counted; `what` is a noun for the count that a report gives, such as "residual add".
     """
 
     steps: Steps
     hit: int
+    operation: str
     layer: Layer | None
     what: str
     before: Callable[[TorchCall], None] | None = None
@@ -119,7 +120,11 @@ def on_skip(add: Add, rewrite: Rewrite) -> AtCall:
     Returns:
         The action.
     """
-    return AtCall(add.steps, add.hit, add.layer, _noun(add), before=lambda call: _rewrite(call, add, rewrite, "skip"))
+
+    def before(call: TorchCall) -> None:
+        _rewrite(call, add.skip or 0, rewrite)
+
+    return AtCall(add.steps, add.hit, add.operation, add.layer, _noun(add), before=before)
 
 
 def on_branch(add: Add, rewrite: Rewrite) -> AtCall:
@@ -137,19 +142,20 @@ def on_branch(add: Add, rewrite: Rewrite) -> AtCall:
     """
     if SUMS[add.operation] != (1,) or "lerp" in add.operation:
         raise CaptureError("RS456", f"{add.module or 'the model'}: {add.operation} makes its branch itself")
-    return AtCall(add.steps, add.hit, add.layer, _noun(add), before=lambda call: _rewrite(call, add, rewrite, "branch"))
+
+    def before(call: TorchCall) -> None:
+        _rewrite(call, 1 - (add.skip or 0), rewrite)
+
+    return AtCall(add.steps, add.hit, add.operation, add.layer, _noun(add), before=before)
 
 
-def on_values(
-    place: ValuePlace | AttentionPlace, key: tuple[Steps, int], operand: int, rewrite: ValueRewrite
-) -> AtCall:
+def on_values(place: ValuePlace, key: tuple[Steps, int], rewrite: ValueRewrite) -> AtCall:
     """Rewrite the values of an attention call.
 
     Args:
-        place: the call in the plan.
-        key: its steps and hit there.
-        operand: the number of the values among the floating operands, `ValuePlace.operand`.
-        rewrite: queries, keys and values go in; of softmax(scores) @ values, None and None and the values.
+        place: the call in `Plan.values`; not one of `Plan.value_modules`.
+        key: its key there.
+        rewrite: queries, keys and values as the call has them go in; of softmax(scores) @ values, None and None first.
 
     Returns:
         The action.
@@ -158,11 +164,11 @@ def on_values(
     def before(call: TorchCall) -> None:
         found = list(tensors((call.args, call.kwargs)))
         queries, keys = (None, None) if call.name in PRODUCTS else (found[0], found[1])
-        new = rewrite(queries, keys, found[operand])
+        new = rewrite(queries, keys, found[place.operand])
         if new is not None:
-            call.put(operand, new)
+            call.put(place.operand, new)
 
-    return AtCall(*key, place.layer, "attention call", before=before)
+    return AtCall(*key, place.operation, place.layer, "attention call", before=before)
 
 
 def at_output(place: Place, what: str, after: Callable[[tuple[Any, ...], dict[str, Any], Any], Any]) -> AtModule:
@@ -183,10 +189,9 @@ def _noun(add: Add) -> str:
     return "residual add" if add.status == "residual" else f"{add.status} sum"
 
 
-def _rewrite(call: TorchCall, add: Add, rewrite: Rewrite, which: str) -> None:
+def _rewrite(call: TorchCall, position: int, rewrite: Rewrite) -> None:
     """Rewrite an operand of a sum; one that the call writes into is written, since others hold that very tensor."""
-    position = add.skip if which == "skip" else 1 - (add.skip or 0)
-    key: str | int = position or 0
+    key: str | int = position
     if key == 0 and not call.args:
         key = "input"
     elif key == 1 and len(call.args) < 2:
