@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankscope.edits import known_edits
 from rankscope.errors import UsageError
-from rankscope.requirements import Requirement, needed, parse
+from rankscope.requirements import Requirement, needed
 from rankscope.sweeps.records import SCHEMA, Effect, Found, Point, Sweep
 from rankscope.sweeps.saved import read_sweep
 from rankscope.sweeps.spots import asked
+from rankscope.sweeps.until import Search, search_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from rankscope.pipeline import MeasureOptions
     from rankscope.sweeps.running import Plan
-    from rankscope.sweeps.spots import Asked
 
-__all__ = ["SCHEMA", "Effect", "Found", "Point", "Sweep", "checked", "read_sweep", "shared_options", "sweep"]
+__all__ = ["SCHEMA", "Effect", "Found", "Point", "Sweep", "planned", "read_sweep", "sweep"]
 
 
 def sweep(
@@ -75,56 +74,35 @@ def sweep(
     inputs, load, gathering, measuring = read_options(inputs, options)
     check_options(measuring, gathering)
     kept = () if output is None else (Kept(Path(output), folder=Path(output).suffix != ".json"),)
-    plan, measuring = checked(wanted, measuring, until, per_layer, jobs)
+    plan, measuring = planned(measuring, search_of(wanted, until, per_layer), jobs)
     for place in kept:
         place.check()
-    from dataclasses import replace
-
     plan = replace(plan, kept=kept, fresh=fresh)
     with ALONE:
         return Running(wanted, Measuring(inputs, load, gathering, measuring), plan)()
 
 
-def checked(
-    wanted: Asked, measuring: MeasureOptions, until: str | Requirement | None, per_layer: bool, jobs: int
-) -> tuple[Plan, MeasureOptions]:
-    """How a sweep is run, once what cannot be meant is refused.
+def planned(measuring: MeasureOptions, search: Search | None, jobs: int) -> tuple[Plan, MeasureOptions]:
+    """How a sweep is run, and what is measured for it.
 
     Args:
-        wanted: what is swept.
-        measuring: what is measured; what the rule needs is added.
-        until: the rule that is searched, if any.
-        per_layer: whether each layer gets a value of its own.
+        measuring: what is measured; what a search needs is added.
+        search: the rule that is searched, if any.
         jobs: processes.
 
     Returns:
-        The plan, and what is measured.
+        Both.
 
     Raises:
-        UsageError: there is no such search, or not even one process.
+        UsageError: there is not even one process.
     """
-    from dataclasses import replace
-
-    from rankscope.sweeps.running import Plan, check_until
+    from rankscope.sweeps.running import Plan
 
     if jobs < 1:
         raise UsageError("RS474", f"{jobs} jobs measure nothing: at least 1 is needed")
-    if until is None:
-        if per_layer:
-            example = ("Such as", "--until 'mu_bar >= 0.3 @ last' --per-layer")
-            raise UsageError("RS475", "--per-layer belongs to --until, and there is none", remedies=[example])
-        return Plan(jobs=jobs, options=shared_options(measuring)), measuring
-    rule = until if isinstance(until, Requirement) else parse(until)
-    check_until(wanted)
-    name = wanted.edits[0].axes[0].name.partition(".")[0]
-    neutral = known_edits()[name].keywords.get("neutral")
-    if not isinstance(neutral, int | float):
-        known = [each for each, entry in known_edits().items() if entry.keywords.get("neutral") is not None]
-        told = [("edits that can be searched", ", ".join(known))]
-        raise UsageError("RS475", f"--until: no value of {name} is known to change nothing", details=told)
-    measuring = replace(measuring, measures=needed([rule], measuring.measures))
-    plan = Plan(rule, per_layer, float(neutral), jobs, options=shared_options(measuring))
-    return plan, measuring
+    if search is not None:
+        measuring = replace(measuring, measures=needed([search.rule], measuring.measures))
+    return Plan(search, jobs, options=shared_options(measuring)), measuring
 
 
 def shared_options(measuring: MeasureOptions) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rankscope.sweeps.ranges import MOST, Value, is_range, values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-LAYER, MODEL, SEED = "layer", "model", "seed"
+MODEL, SEED = "model", "seed"
 NEXT_EDIT = re.compile(r"\+(?=[A-Za-z_])")  # the next edit; the sign of 1e+3 is none
 
 
@@ -103,7 +103,36 @@ class Spot:
     @property
     def label(self) -> str:
         """Its values in words, such as ``lambda_skip=2, seed=1``."""
-        return ", ".join(f"{name}={display_name(shown(value))}" for name, value in self.values.items())
+        return label(self.values)
+
+
+def label(values: Mapping[str, Value]) -> str:
+    """The values of a point in words.
+
+    Args:
+        values: of each column.
+
+    Returns:
+        Such as ``lambda_skip=2, seed=1``, or ``drop@3`` of an edit at one layer after the other.
+
+    Example:
+        >>> label({"drop@": 3.0, "norm": "pre"})
+        'drop@3, norm=pre'
+    """
+    texts = (f"{name}{'' if over_layers(name) else '='}{shown(value)}" for name, value in values.items())
+    return display_name(", ".join(texts))
+
+
+def over_layers(name: str) -> bool:
+    """Whether a column holds the layer at which an edit is made.
+
+    Args:
+        name: of the column.
+
+    Returns:
+        True where it ends with the sign of a place.
+    """
+    return name.endswith("@")
 
 
 def shown(value: Value) -> str:
@@ -152,7 +181,7 @@ def template(text: str) -> Template:
         pieces = [name] if given is None else [f"{name}=", *_numbers(name, given, several, axes)]
         selector = None if place is None else parse_selector(place)
         if selector is not None and not several and _is_wide(selector) and not axes:
-            axes.append(Axis(LAYER, selector=selector))
+            axes.append(Axis(f"{name}@", selector=selector))
             found.append(Part(tuple(pieces), 0))
         else:
             found.append(Part(tuple(pieces), place))

@@ -90,4 +90,4 @@ def labels(points: Sequence[Point]) -> list[str]:
         for column in table.columns if table else ():
             if any(value is not None for value in column.values):
                 found[column.label] = None
-    return sorted(found, key=lambda label: (FIRST.index(label) if label in FIRST else len(FIRST)))
+    return sorted(found, key=lambda label: FIRST.index(label) if label in FIRST else len(FIRST))

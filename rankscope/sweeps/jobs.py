@@ -53,16 +53,16 @@ def packed(setup: Setup, spots: Sequence[Spot]) -> bytes:
         UsageError: a model or a loss is an object of this process.
     """
     apart = replace(setup, gathering=replace(setup.gathering, inputs=None))
+    if not all(isinstance(spot.model, str) for spot in spots):
+        raise UsageError("RS474", f"{_ALONE} (a live module)", remedies=_NAMED)
     try:
-        if not all(isinstance(spot.model, str) for spot in spots):
-            raise TypeError("a live module")  # noqa: TRY301 - told below
         return pickle.dumps(apart)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
-        raise UsageError(
-            "RS474",
-            f"nothing was swept in several processes: what is to be measured lives in this one ({error})",
-            remedies=[("One after the other", "leave out jobs"), ("Name the model", "package.module:factory")],
-        ) from error
+        raise UsageError("RS474", f"{_ALONE} ({error})", remedies=_NAMED) from error
+
+
+_ALONE = "nothing was swept in several processes: what is to be measured lives in this one"
+_NAMED = (("One after the other", "leave out jobs"), ("Name the model", "package.module:factory"))
 
 
 class _Worker:
@@ -93,7 +93,7 @@ class _Worker:
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(self._threads)}
         command = [sys.executable, "-m", "rankscope.sweeps.worker"]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)  # noqa: S603 - our own module
         assert process.stdin is not None
         with contextlib.suppress(OSError):  # one that ended at once is told of at its first point
             process.stdin.write(self._setup)
@@ -108,10 +108,8 @@ class _Worker:
         self._closed = True
         if self._process is not None:
             self._process.kill()
-            for stream in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(OSError, AttributeError):
-                    stream.close()  # type: ignore[union-attr] - None is suppressed
-            self._process.wait()
+            with contextlib.suppress(OSError):  # of a last question that was not read
+                self._process.communicate()
 
 
 def _end(process: subprocess.Popen[bytes]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankscope.errors import UsageError
@@ -13,6 +12,8 @@ from rankscope.files import check_writable, write_whole
 from rankscope.sweeps.saved import INDEX
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rankscope.sweeps.records import Point, Sweep
 
 SECONDS = 5.0  # between two writings of one large file

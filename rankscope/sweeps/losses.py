@@ -34,11 +34,14 @@ class TaskLoss:
         kind: what ``--loss`` says, or the user's own function.
         model: the model, on its device.
         batch: its first batch, on the same device.
+        source: where the inputs come from, as a report says it.
     """
 
-    def __init__(self, kind: Loss, model: nn.Module, batch: Batch) -> None:
+    def __init__(self, kind: Loss, model: nn.Module, batch: Batch, source: str = "") -> None:
         self._kind, self._model = kind, model
         self.name, self.told = _known(kind, model, batch)
+        if self.name == "lm" and kind == "auto" and source.startswith(("random", "inferred")):
+            self.name, self.told = None, "no task loss is known: no model can predict random ids (--text FILE)"
         self._sum, self._weight = 0.0, 0
 
     def begin(self) -> Callable[[Any, Batch], None]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rankscope.inputs import InputOptions
-    from rankscope.records import Inputs, Note, Report, Source
+    from rankscope.records import Inputs, Note, Report, Row, Source, Vector
     from rankscope.sweeps.axes import Spot
     from rankscope.sweeps.records import Origin
 
@@ -89,7 +89,7 @@ class Measuring:
         if first and self._announce:
             self._announce((*source.notes, *self._inputs.notes))
         batch = to_model(next(iter(self._inputs.batches)), device, dtype)
-        self._loss = TaskLoss(self._options.loss, model, batch)
+        self._loss = TaskLoss(self._options.loss, model, batch, self._inputs.source)
         if not self.loss_told or self._loss.name:
             self.loss_name, self.loss_told = self._loss.name, self._loss.told
         self._source, self._key = replace(source, model=model), key
@@ -146,7 +146,7 @@ class Measuring:
             The point with its report, or with the reason why it has none.
 
         Raises:
-            CannotMeasure: not one row has a number, and the call is strict.
+            RankscopeError: it could not be measured, and the call is strict.
         """
         start = time.perf_counter()
         spec = ""
@@ -154,9 +154,7 @@ class Measuring:
             source = self.open(spot)
             spec = source.spec + (f"+{spot.edits}" if spot.edits else "")
             report, loss = self._measured(source, spot)
-            if all(row.status != "ok" for row in (*report.rows, *report.spectra)):
-                reasons = list(dict.fromkeys(row.reason or row.status for row in report.rows))
-                raise CannotMeasure("RS440", f"no number could be had: {'; '.join(reasons[:2])}")
+            _insist(report)
         except RankscopeError as error:
             if strict:
                 raise
@@ -175,3 +173,11 @@ class Measuring:
     def _stage(self, stage: str) -> None:
         if self._progress:
             self._progress(stage, 0, None)
+
+
+def _insist(report: Report) -> None:
+    """Refuse a report in which nothing has a number."""
+    rows: tuple[Row | Vector, ...] = (*report.rows, *report.spectra)
+    if all(row.status != "ok" for row in rows):
+        reasons = list(dict.fromkeys(row.reason or row.status for row in rows))
+        raise CannotMeasure("RS440", f"no number could be had: {'; '.join(reasons[:2])}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankscope.depth import RESIDUAL
-from rankscope.sweeps.axes import LAYER
+from rankscope.sweeps.axes import over_layers
 from rankscope.sweeps.curves import finals
 from rankscope.sweeps.records import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rankscope.records import Report
     from rankscope.sweeps.axes import Axis
     from rankscope.sweeps.records import Point
 
@@ -32,7 +31,7 @@ def ranking(axes: Sequence[Axis], points: Sequence[Point], reference: Point | No
         An effect for each measured point; none where nothing is swept over layers, or the model as it was given was
         not measured.
     """
-    if reference is None or reference.report is None or all(not axis.name.endswith(LAYER) for axis in axes):
+    if reference is None or reference.report is None or not any(over_layers(axis.name) for axis in axes):
         return ()
     before = finals(reference.report)
     found = [(point, _changes(before, finals(point.report))) for point in points if point.report is not None]

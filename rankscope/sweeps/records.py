@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.plain import finite
 from rankscope.records import Note, Report, Row
-from rankscope.sweeps.axes import shown
+from rankscope.sweeps.axes import label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +49,7 @@ class Point:
         """The values in words; of the model as it was given, that it is."""
         if self.origin == "reference":
             return "as it is"
-        return ", ".join(f"{name}={shown(value)}" for name, value in self.values.items())
+        return label(self.values)
 
     @property
     def key(self) -> tuple[tuple[str, Value], ...]:
@@ -198,12 +197,6 @@ class Sweep:
             for cells in _cells(point)
         ]
 
-    def _repr_html_(self) -> str:
-        """The sentence and the points, for notebooks."""
-        from rankscope.renderers.notebook import render_sweep
-
-        return render_sweep(self)
-
     def __repr__(self) -> str:
         lost = len(self.points) - len(self.measured)
         swept = ", ".join(self.columns)
@@ -237,15 +230,3 @@ def _found(found: Found) -> dict[str, Any]:
         **dataclasses.asdict(found),
         "layers": [{"layer_index": index, "value": value} for index, value in found.layers],
     }
-
-
-def counted(points: tuple[Point, ...]) -> Counter[str]:
-    """How many points were measured and how many were not.
-
-    Args:
-        points: of a sweep.
-
-    Returns:
-        Counts of ``"ok"`` and ``"error"``.
-    """
-    return Counter("error" if point.report is None else "ok" for point in points)

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rankscope._version import __version__
-from rankscope.errors import RankscopeError, UsageError
+from rankscope.errors import RankscopeError
 from rankscope.records import Note
 from rankscope.sweeps.axes import Spot, shown
 from rankscope.sweeps.jobs import in_processes
 from rankscope.sweeps.ranking import ranking
-from rankscope.sweeps.records import Point, Sweep
+from rankscope.sweeps.records import Found, Point, Sweep
 from rankscope.sweeps.saved import resumed
 from rankscope.sweeps.spots import names_of
-from rankscope.sweeps.until import number_of, outcome, per_layer, search
+from rankscope.sweeps.until import Search, number_of, outcome, per_layer, search
 
 if TYPE_CHECKING:
-    from rankscope.requirements import Requirement
     from rankscope.sweeps.keeping import Kept
     from rankscope.sweeps.measuring import Measuring
     from rankscope.sweeps.spots import Asked
@@ -35,9 +34,7 @@ class Plan:
     many; `options` are what a later run must share to go on.
     """
 
-    rule: Requirement | None = None
-    per_layer: bool = False
-    neutral: float | None = None
+    search: Search | None = None
     jobs: int = 1
     kept: tuple[Kept, ...] = ()
     fresh: bool = False
@@ -74,7 +71,7 @@ class Running:
             spots = self._asked.spots()
             self._planned = len(spots)
             self._measure(spots)
-            found = self._search() if self._plan.rule is not None else None
+            found = self._search(self._plan.search) if self._plan.search else None
             sweep = replace(self._sweep(), until=found)
             sweep = replace(sweep, ranking=ranking(sweep.axes, sweep.points, sweep.reference))
         except BaseException:
@@ -87,7 +84,7 @@ class Running:
 
     def _begin(self) -> None:
         """Open the first model, take over what an earlier run left, and measure the model as it is."""
-        asked, plan = self._asked, self._plan
+        asked = self._asked
         alone = len(asked.models) == 1 and not asked.options
         first = Spot({}, asked.models[0]) if not asked.options else asked.over_layers([(1, "")]).spots()[0]
         if alone:
@@ -165,8 +162,8 @@ class Running:
         return point.report is not None and sha256 == point.report.model.get("sha256")
 
     def _judged(self, point: Point) -> Point:
-        rule = self._plan.rule
-        return point if rule is None else replace(point, keeps=outcome(point.report, rule))
+        search = self._plan.search
+        return point if search is None else replace(point, keeps=outcome(point.report, search.rule))
 
     def _add(self, point: Point) -> None:
         self._points.append(point)
@@ -202,11 +199,9 @@ class Running:
             rankscope=__version__,
         )
 
-    def _search(self) -> Any:
+    def _search(self, wanted: Search) -> Found:
         """The smallest edit that keeps the rule."""
-        rule, neutral, edit = self._plan.rule, self._plan.neutral, self._asked.edits[0]
-        assert rule is not None
-        assert neutral is not None
+        edit, neutral = self._asked.edits[0], wanted.neutral
         assert self._reference is not None
         column = edit.axes[0].name
 
@@ -225,8 +220,8 @@ class Running:
             return point
 
         scan = [point for point in self._points if point.report is not None]
-        found = search(rule, edit, scan, self._reference, neutral, at)
-        if not self._plan.per_layer or found.value is None:
+        found = search(wanted.rule, edit, scan, self._reference, neutral, at)
+        if not wanted.per_layer or found.value is None:
             return found
         layers = self._layers(edit.parts[0].place)
         trials: dict[str, Point] = {}
@@ -251,23 +246,3 @@ class Running:
         selector = parse_selector(place) if isinstance(place, str) else EVERY
         known = [(layer.index, layer.name) for layer in self._reference.report.layers if layer.index]
         return sorted(set(selector.select(known)))
-
-
-def check_until(asked: Asked) -> None:
-    """Refuse a search where there is no single number to search.
-
-    Args:
-        asked: what is swept.
-
-    Raises:
-        UsageError: the sweep is not over the one number of one edit of one model.
-    """
-    numbers = [axis for axis in asked.axes if axis.selector is None]
-    words = any(isinstance(value, str) for axis in numbers for value in axis.values)
-    if len(asked.edits) == len(asked.axes) == 1 == len(numbers) and not words:
-        return
-    raise UsageError(
-        "RS475",
-        "--until searches the one number of one edit of one model, and this sweep is over something else",
-        remedies=[("Such as", "--edit 'lambda_skip=1:20:5' --until 'mu_bar >= 0.3 @ last'")],
-    )

@@ -38,8 +38,6 @@ def read_sweep(path: str | Path) -> Sweep:
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text)
-        if part(data, "schema") != SCHEMA:
-            raise Malformed(f"its schema is not {SCHEMA}")  # noqa: TRY301 - told below, as what else is wrong
         return _built(data, path.parent)
     except OSError as error:
         raise CannotMeasure("RS472", f"{path} was not read: {error.strerror or error}") from error
@@ -55,6 +53,8 @@ def read_sweep(path: str | Path) -> Sweep:
 
 def _built(data: dict[str, Any], folder: Path) -> Sweep:
     """The record of plain data."""
+    if part(data, "schema") != SCHEMA:
+        raise Malformed(f"its schema is not {SCHEMA}")
     axes = tuple(Axis(str(each["name"]), tuple(map(_value, each["values"]))) for each in part(data, "axes"))
     reference, until = part(data, "reference"), part(data, "until")
     return Sweep(

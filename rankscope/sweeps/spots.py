@@ -10,7 +10,7 @@ from rankscope.comparison.subjects import told_apart
 from rankscope.errors import UsageError
 from rankscope.records import display_name
 from rankscope.specs import shown as shown_path
-from rankscope.sweeps.axes import LAYER, MODEL, NEXT_EDIT, SEED, Axis, Spot, Template, over, product, shown, template
+from rankscope.sweeps.axes import MODEL, NEXT_EDIT, SEED, Axis, Spot, Template, over, product, shown, template
 from rankscope.zoo import check_spec
 from rankscope.zoo._spec import split
 
@@ -204,4 +204,4 @@ def _check_option(model: Any, axis: Axis) -> None:
         )
 
 
-__all__ = ["LAYER", "MODEL", "SEED", "Asked", "asked", "names_of"]
+__all__ = ["MODEL", "SEED", "Asked", "asked", "names_of"]
