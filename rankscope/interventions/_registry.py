@@ -74,18 +74,19 @@ EDITS: Registry[Callable[..., Edit]] = Registry("edit", "rankscope.interventions
 
 
 def intervention(
-    *, formula: str, paper: str | None = None
+    *, formula: str, paper: str | None = None, neutral: float | None = None
 ) -> Callable[[Callable[Concatenate[Scene, P], Iterable[Action]]], Callable[P, Edit]]:
     """Register an edit under the name of its function.
 
     Args:
         formula: what becomes of the model, in one line.
         paper: where it was published.
+        neutral: the value of its one number that leaves the model as it is, from which a search sets out.
 
     Returns:
         The decorator; it gives a function that takes the arguments, without the scene, and gives an `Edit`.
     """
-    del formula, paper  # read off the source by `rankscope.declarations`
+    del formula, paper, neutral  # read off the source by `rankscope.declarations`
 
     def register(body: Callable[Concatenate[Scene, P], Iterable[Action]]) -> Callable[P, Edit]:
         name = body.__name__

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rankscope.interventions._registry import Number
 
 
-@intervention(formula="x + f(x)  ->  λ x + f(x)", paper="λ-skip connections, arXiv 2410.10609")
+@intervention(formula="x + f(x)  ->  λ x + f(x)", paper="λ-skip connections, arXiv 2410.10609", neutral=1.0)
 def lambda_skip(scene: Scene, *, lam: Numbers) -> Iterator[AtCall]:
     """Multiply every skip by λ: x + f(x) becomes λ x + f(x), before the norm where a norm follows (arXiv 2410.10609).
 
