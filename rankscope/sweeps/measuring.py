@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rankscope.edits import read_edits
 from rankscope.errors import CannotMeasure, RankscopeError
 from rankscope.inputs.shared import SharedInputs
 from rankscope.pipeline import MeasureOptions, measure
@@ -165,7 +166,9 @@ class Measuring:
         """The report of a point, and its task loss, both of the same forward passes."""
         assert self._inputs is not None
         assert self._loss is not None
-        report = measure(source, self._inputs, self._options, self._progress, self._loss.begin)
+        texts = read_edits(spot.edits) if spot.edits else ()
+        edited = replace(source, edits=(*source.edits, *map(str, texts)))
+        report = measure(edited, self._inputs, self._options, self._progress, self._loss.begin)
         # Names of arguments enter a fingerprint; these are the same batches under the names of another forward.
         report = replace(report, inputs={**report.inputs, "sha256": self._shared.sha256})
         return report, self._loss.value
