@@ -26,7 +26,8 @@ def verdict_of(report: Report) -> str:
     Returns:
         Such as ``healthy``; empty where none was taken.
     """
-    return ", ".join(dict.fromkeys(entry.verdict for entry in report.depth if entry.measure == RESIDUAL))
+    words = dict.fromkeys(entry.verdict for entry in report.depth if entry.measure == RESIDUAL)
+    return ", ".join(word for word in words if word != "undefined")
 
 
 def line_of(point: Point) -> str:
