@@ -106,6 +106,10 @@ class Graph(Trace):
         self._ran: dict[tuple[Steps, str], int] = {}
         self._now = Operation("")
 
+    def times(self, operation: Operation) -> int:
+        """How often the function of an operation ran at its place."""
+        return self._ran[operation.steps, operation.name] + 1
+
     def maker(self, tensor: Tensor) -> Operation:
         """The operation that made a tensor; for one of unknown make, one without operands."""
         known = self._makers.get(tensor)

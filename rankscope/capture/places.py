@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from rankscope.capture.flow import Steps, Term
     from rankscope.capture.skips import Status
@@ -83,6 +83,9 @@ class Plan:
     the number of its call. `no_values` and `no_attention` give a reason for each other layer, keyed by (stack, index);
     `skipped` the layers that are left out, with the reason; `adds` every sum that may be a residual add; `calls` how
     often each module ran when the model was traced, and `hits` how often each function did at each place.
+
+    `mixed` is where edits that mix values tell of it while the model runs: V_n, as an attention call has it, to the
+    V'_n that it gets instead; of a projection what it gives now, V'_n, to V_n.
     """
 
     places: tuple[Place, ...]
@@ -97,6 +100,7 @@ class Plan:
     value_modules: tuple[Place, ...] = ()
     calls: Mapping[str, int] = field(default_factory=dict)
     hits: Mapping[tuple[Steps, str], int] = field(default_factory=dict)
+    mixed: MutableMapping[Tensor, Tensor] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

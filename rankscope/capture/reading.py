@@ -48,6 +48,7 @@ class Read(TorchFunctionMode):
         self._attention_places = dict(plan.attention) if attention else {}
         owns = [target.own for target in self._value_places.values() if target.own]
         self._own = {(own.steps, own.hit): own.operand for own in owns}
+        self._edited = plan.mixed
         self._beside: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
         summing = owns or self._value_places.keys() - plan.attention.keys()
         self._watched = set(VALUES) | (set(SUMS) | SCALES if summing else set())
@@ -63,13 +64,14 @@ class Read(TorchFunctionMode):
                 return OPENED[func](*args, **kwargs)
         name = function_name(func)
         key = self._key(name)
-        if self._values and (values := self._value_places.get(key)):
-            self._observe(values, list(tensors((args, kwargs)))[values.operand])
+        values = self._value_places.get(key)
         if self._attention and (attention := self._attention_places.get(key)):
             self._attention(attention, maps_of(name, args, kwargs))
-        if not self._own:
-            return func(*args, **kwargs)
-        return self._follow(key, func, name, args, kwargs)
+        operand = list(tensors((args, kwargs)))[values.operand] if values else None
+        output = self._follow(key, func, name, args, kwargs) if self._own else func(*args, **kwargs)
+        if values and operand is not None:  # edits, which act inside the call, have told by now what it got instead
+            self._observe(values, operand)
+        return output
 
     @property
     def wanted(self) -> bool:
@@ -103,6 +105,7 @@ class Read(TorchFunctionMode):
         value = mixed if target.own is None else self._beside.get(mixed)
         if value is None or self._values is None:
             return  # the term did not run before the call that it belongs to
+        mixed = self._edited.get(mixed, mixed)
         same = value is mixed
         mixed = mixed.permute(target.order) if target.order else mixed
         value = mixed if same else value.permute(target.order) if target.order else value

@@ -194,5 +194,6 @@ def _raised_in(error: BaseException) -> str:
 def _as_values(plan: Plan, observe: Callable[[ValuePlace, Tensor, Tensor], None], place: Place, tensor: Tensor) -> None:
     """What a module gave, or got, are the values of its layer."""
     target = plan.values[(place.module_name,), place.call]
-    values = tensor.permute(target.order) if target.order else tensor
-    observe(target, values, values)
+    own = plan.mixed.get(tensor, tensor)
+    mixed = tensor.permute(target.order) if target.order else tensor
+    observe(target, mixed if own is tensor else own.permute(target.order) if target.order else own, mixed)

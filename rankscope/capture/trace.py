@@ -82,6 +82,7 @@ class Trace(TorchFunctionMode):
         self.valued = 0  # origins near the values of any attention call so far, and sums of such values
         self._counts: dict[int, int] = {}
         self.declared: tuple[torch.Size, bool] | None = None
+        self.mixed: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
 
     def _origin(self, made: int = 0) -> int:
         self._origin_calls.append(self._stack[-1] if self._stack else None)

@@ -71,7 +71,8 @@ class AtCall:
     """Act on one torch call: `before` it (on its operands), `instead` of it, or `after` it (on its result).
 
     `steps` and `hit` are the place, as in a plan, and `operation` the name of the function that runs there, by which
-    its hits are counted; `what` is a noun for the count that a report gives, such as "residual add".
+    its hits are counted; `what` is a noun for the count that a report gives, such as "residual add"; `times` says how
+    often the function runs there, where the plan does not.
     """
 
     steps: Steps
@@ -82,6 +83,7 @@ class AtCall:
     before: Callable[[TorchCall], None] | None = None
     instead: Callable[[TorchCall], Any] | None = None
     after: Callable[[TorchCall, Any], Any] | None = None
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,8 @@ class Engine(TorchFunctionMode):
         self._last = {key: max(hits) for places in (self._calls, self._modules) for key, hits in places.items()}
         traced: dict[Key, int] = {(name,): count for name, count in plan.calls.items()}
         traced |= plan.hits
+        each = (action for hits in self._calls.values() for acting in hits.values() for action in acting)
+        traced |= {(action.steps, action.operation): action.times for action in each if action.times}
         self._counts = {key: traced.get(key, last + 1) for key, last in self._last.items()}
         self._hits: dict[Key, int] = {}
         self._running = self._ran = False
