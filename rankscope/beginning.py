@@ -25,17 +25,22 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from rankscope.capture.trace import Trace
     from rankscope.measures import Request
     from rankscope.spectra.engine import Method
 
 Loss = Callable[[Any, Batch], Tensor]
 Progress = Callable[[str, int, int | None], None]
 Outputs = Callable[[], Callable[[Any, Batch], None]]
+Traces = dict["int | None", "tuple[Trace, Batch]"]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a run is to measure, of which layers, under which edits, with how many bytes of memory."""
+    """What a run is to measure, of which layers, under which edits, with how many bytes of memory.
+
+    `traces` keeps the traces of the unedited model from one run to the next, where all have the same model and batch.
+    """
 
     requests: tuple[Request, ...]
     method: Method
@@ -48,6 +53,7 @@ class Wanted:
     grad_tokens: int = 1024
     progress: Progress | None = None
     outputs: Outputs | None = None
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,10 @@ def _begun(
 ) -> Begun:
     """One attempt. A pass that fails for the sake of the gradients is repeated without them, from a clean slate."""
     editing.close()
-    watched, few = traced(model, batch, wanted.layout, most_tokens)
+    known = {} if wanted.traces is None else wanted.traces
+    if most_tokens not in known:
+        known[most_tokens] = traced(model, batch, wanted.layout, most_tokens)
+    watched, few = known[most_tokens]
     chosen = plan(watched, wanted.layers, wanted.skip_layers)
     told: tuple[str, ...] = ()
     if wanted.edits:

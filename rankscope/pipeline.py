@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import torch
 
 from rankscope._version import __version__
-from rankscope.beginning import Begun, Loss, Outputs, Progress, Wanted, begin
+from rankscope.beginning import Begun, Loss, Outputs, Progress, Traces, Wanted, begin
 from rankscope.capture.losses import check_loss, loss_named
 from rankscope.capture.session import undisturbed
 from rankscope.capture.wrappers import class_name
@@ -142,6 +142,7 @@ def measure(
     options: MeasureOptions | None = None,
     progress: Progress | None = None,
     outputs: Outputs | None = None,
+    traces: Traces | None = None,
 ) -> Report:
     """Measure a model on inputs.
 
@@ -151,6 +152,7 @@ def measure(
         options: what to measure.
         progress: called with a stage, how much of it is done, and of how much.
         outputs: begins a pass over the inputs; what it gives is shown every output of the model, with its batch.
+        traces: kept from one call to the next of the same model, where it lies, and the same first batch.
 
     Returns:
         The report.
@@ -171,8 +173,8 @@ def measure(
             batch = to_model(given, device, dtype)
             if begun is None:
                 first = batch
-                wanted = _wanted(source, options, inputs.layout, loss, device, progress, outputs)
-                begun = begin(model, batch, wanted, editing)
+                wanted = _wanted(source, options, inputs.layout, loss, device, progress)
+                begun = begin(model, batch, replace(wanted, outputs=outputs, traces=traces), editing)
             else:
                 begun.run.batch(batch)
         if begun is None or first is None:
@@ -239,7 +241,6 @@ def _wanted(
     loss: str | Loss,
     device: torch.device,
     progress: Progress | None,
-    outputs: Outputs | None,
 ) -> Wanted:
     return Wanted(
         requests=resolve(options.measures),
@@ -252,7 +253,6 @@ def _wanted(
         loss=loss,
         grad_tokens=options.grad_tokens,
         progress=progress,
-        outputs=outputs,
     )
 
 

@@ -23,6 +23,7 @@ from rankscope.sweeps.records import Point
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rankscope.beginning import Traces
     from rankscope.inputs import InputOptions
     from rankscope.records import Inputs, Note, Report, Row, Source, Vector
     from rankscope.sweeps.axes import Spot
@@ -59,6 +60,7 @@ class Measuring:
         self._source: Source | None = None
         self._inputs: Inputs | None = None
         self._loss: TaskLoss | None = None
+        self._traces: Traces = {}
         self.loss_name: str | None = None
         self.loss_told = ""
 
@@ -79,7 +81,7 @@ class Measuring:
         key = (spot.model if isinstance(spot.model, str) else id(spot.model), tuple(spot.options.items()))
         if self._source is not None and key == self._key:
             return self._source
-        self._source = None  # one model at a time
+        self._source, self._traces = None, {}  # one model at a time
         self._stage("opening the model")
         first = not self._shared.sha256
         load = replace(self._load, seed=int(spot.options[SEED])) if SEED in spot.options else self._load
@@ -153,7 +155,7 @@ class Measuring:
         spec = ""
         try:
             source = self.open(spot)
-            spec = source.spec + (f"+{spot.edits}" if spot.edits else "")
+            spec = "+".join(filter(None, (source.spec, spot.edits)))
             report, loss = self._measured(source, spot)
             _insist(report)
         except RankscopeError as error:
@@ -166,9 +168,9 @@ class Measuring:
         """The report of a point, and its task loss, both of the same forward passes."""
         assert self._inputs is not None
         assert self._loss is not None
-        texts = read_edits(spot.edits) if spot.edits else ()
-        edited = replace(source, edits=(*source.edits, *map(str, texts)))
-        report = measure(edited, self._inputs, self._options, self._progress, self._loss.begin)
+        texts = tuple(map(str, read_edits(spot.edits))) if spot.edits else ()
+        edited = replace(source, spec="+".join((source.spec, *texts)), edits=(*source.edits, *texts))
+        report = measure(edited, self._inputs, self._options, self._progress, self._loss.begin, self._traces)
         # Names of arguments enter a fingerprint; these are the same batches under the names of another forward.
         report = replace(report, inputs={**report.inputs, "sha256": self._shared.sha256})
         return report, self._loss.value

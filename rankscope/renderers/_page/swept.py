@@ -27,6 +27,7 @@ from rankscope.renderers._sweep import (
 from rankscope.sweeps.axes import label as label_of
 from rankscope.sweeps.axes import over_layers
 from rankscope.sweeps.curves import last_row, rows_of
+from rankscope.sweeps.until import LOSS_LIMIT
 from rankscope.sweeps.words import sentence, verdict_of
 from rankscope.table import number, numbers
 
@@ -54,8 +55,8 @@ def page_of_sweep(sweep: Sweep) -> Page:
     told = plain(sentence(sweep))
     head, _, rest = told.partition(". ")
     swept = ", ".join(display_name(axis.name) for axis in sweep.axes)
-    reports = [(point.label, point.report) for point in everyone(sweep) if point.report is not None]
-    first = reports[:1]
+    first = [(point.label, point.report) for point in everyone(sweep) if point.report is not None][:1]
+    reports, names = [report for _, report in first], [name for name, _ in first]
     own = [(plain(note.code), plain(note.text), "") for note in sweep.notes]
     return Page(
         title=f"{plain(sweep.model)} over {swept} · rankscope",
@@ -64,8 +65,8 @@ def page_of_sweep(sweep: Sweep) -> Page:
         cards=tuple(_cards(sweep)),
         sections=tuple(section for section in (_against(sweep), _over_depth(sweep)) if section.figures),
         listings=tuple(_listings(sweep)),
-        notes=(*own, *notes([report for _, report in reports], [name for name, _ in reports])),
-        origin=tuple(origin([report for _, report in first], [name for name, _ in first])),
+        notes=(*own, *notes(reports, names)),
+        origin=tuple(origin(reports, names)),
         made=f"rankscope {__version__}",
         data=_data(sweep),
     )
@@ -82,11 +83,11 @@ def _cards(sweep: Sweep) -> list[Card]:
         found.append(Card(word, "as it is", text, tuple(facts)))
     if sweep.until is not None:
         until = sweep.until
-        word = "healthy" if until.reference_keeps == "ok" or until.edit is not None else "collapsed"
+        word = "ok" if until.reference_keeps == "ok" or until.edit is not None else "failed"
         facts = [("rule", plain(until.rule)), ("edit", plain(until.edit or "none"))]
         if until.loss_change is not None:
             facts.append(("change of the loss", f"{100 * until.loss_change:+.0f} %"))
-            word = "thinning" if "no remedy" in until.sentence or "not a remedy" in until.sentence else word
+            word = "costly" if until.loss_change > LOSS_LIMIT else word
         found.append(Card(word, "the smallest edit that keeps the rule", plain(until.sentence), tuple(facts)))
     return found
 
@@ -256,7 +257,7 @@ def _data(sweep: Sweep) -> dict[str, Any]:
             "loss": sweep.loss_told,
             "sentence": plain(sentence(sweep)),
             "headings": list(found.headings),
-            "points": [list(row) for row in found.rows],
+            "points": [list(row) for row in found.rows[:_LINES]],
         }
     )
     return plain_data
