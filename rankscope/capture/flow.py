@@ -114,15 +114,13 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 Steps = tuple[Any, ...]
+_WATCHING = ("rankscope.capture.", "rankscope.interventions.")  # modes call on what they watch; models lie elsewhere
 _PRECALL = dis.opmap.get("PRECALL")
 _CALLS: dict[int, tuple[types.CodeType, dict[int, int]]] = {}
 
 
 def _calls(code: types.CodeType) -> dict[int, int]:
-    """For each instruction just before a call, the call: from the tenth run or so, Python 3.11 calls from there.
-
-    Without this the place of a call in a function would change after some runs.
-    """
+    """For each instruction just before a call, the call: from the tenth run or so, Python 3.11 calls from there."""
     known = _CALLS.get(id(code))
     if known is None:
         listed = [] if _PRECALL is None else list(dis.get_instructions(code))
@@ -146,7 +144,7 @@ def place(names: Mapping[int, str], frame: types.FrameType | None) -> Steps | No
     steps: list[int] = []
     while frame is not None:
         code = frame.f_code
-        if code.co_name != "__torch_function__":
+        if code.co_name != "__torch_function__" and not frame.f_globals.get("__name__", "").startswith(_WATCHING):
             steps.append(_calls(code).get(frame.f_lasti, frame.f_lasti))
         if code.co_name == "forward" and code.co_argcount:
             owner = id(frame.f_locals.get(code.co_varnames[0]))

@@ -10,7 +10,7 @@ from rankscope.interventions._registry import Numbers, intervention
 from rankscope.interventions._scene import Scene  # noqa: TC001 - its name is read by the registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -38,10 +38,11 @@ def lambda_skip(scene: Scene, *, lam: Numbers) -> Iterator[AtCall]:
         yield on_skip(add, _times(by_layer[add.layer]))
 
 
-def _times(factor: Number) -> Rewrite:
+def _times(number: Callable[[], Number]) -> Rewrite:
     """Multiplication; by the number 1, none."""
 
     def rewrite(skip: Tensor) -> Tensor | None:
+        factor = number()
         return None if isinstance(factor, int | float) and factor == 1 else skip * factor
 
     return rewrite

@@ -35,9 +35,10 @@ def scale(scene: Scene, *, c: Numbers) -> Iterator[AtModule]:
         yield at_output(place, "block output", _times(by_layer[place.layer]))
 
 
-def _times(factor: Number) -> Callable[[Any, Any, Any], Any]:
+def _times(number: Callable[[], Number]) -> Callable[[Any, Any, Any], Any]:
     def after(args: Any, kwargs: Any, output: Any) -> Any:
         del args, kwargs
+        factor = number()
         if isinstance(factor, int | float) and factor == 1:
             return output
         return replaced(output, 0, next(tensors(output)) * factor)

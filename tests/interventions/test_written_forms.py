@@ -105,7 +105,7 @@ def passes(model, x):
     """Output, and the gradients of the inputs and of the weights."""
     x = x.clone().requires_grad_()
     y = model(x)
-    used = [p for p in model.parameters()]
+    used = list(model.parameters())
     return y, torch.autograd.grad(y.square().sum(), [x, *used], allow_unused=True)
 
 
