@@ -31,15 +31,16 @@ NOT_VALUES = "a state-space model has no attention whose values could be mixed"
 
 @dataclass(slots=True)
 class First:
-    """V_1 of a stack, and the layer that it is of; `mixed` is where a probe looks for what came of V_n."""
+    """V_1 of a stack, the layer that it is of, and whether it was made with gradients."""
 
     layer: Layer
     held: list[Tensor] = field(default_factory=list)
+    tracked: bool = True
 
     def keep(self, value: Tensor) -> None:
         """Keep V_1 of this forward pass; a part that is run again gives the same one."""
         if torch._C._current_graph_task_id() == -1:
-            self.held[:] = [value]
+            self.held[:], self.tracked = [value], torch.is_grad_enabled()
 
     def fitting(self, own: Tensor, layer: Layer) -> Tensor:
         """V_1, if it can be mixed with the values of a layer."""
@@ -53,7 +54,7 @@ class First:
                 details=[("shapes", f"{list(own.shape)} and {list(first.shape)}")],
                 remedies=[("Mix layers of one kind", "name them, such as value_residual=0.5,0.5@2..3")],
             )
-        if torch._C._current_graph_task_id() != -1 and own.requires_grad and not first.requires_grad:
+        if torch._C._current_graph_task_id() != -1 and own.requires_grad and not self.tracked:
             raise CaptureError(
                 "RS466",
                 "reentrant activation checkpointing cuts the gradient of the first layer's values",
