@@ -180,7 +180,7 @@ def test_lambda_is_trained_on_a_frozen_model():
             loss.backward()
             optimiser.step()
     assert told == ("lambda_skip=learned[4]: 4 residual adds in 4 layers",)
-        untrained = (Net()(x()) - target).square().mean()
+    untrained = (Net()(x()) - target).square().mean()
     assert loss < 0.05 * untrained
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
