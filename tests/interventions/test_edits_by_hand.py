@@ -52,8 +52,12 @@ def same(one, other, tolerance=1e-5):
         torch.testing.assert_close(*torch.broadcast_tensors(a, b), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("edit", EDITS)
+OF_VALUES = ("value", "svformer", "neutreno")
+WRITTEN_OTHERWISE = ["eager", "einsum", "grouped queries", "repeated heads", "one key-value head, eager"]  # attention
+PAIRS = [(e, f) for e in EDITS for f in FORMS if e.startswith(OF_VALUES) or f not in WRITTEN_OTHERWISE]
+
+
+@pytest.mark.parametrize(("edit", "form"), [(e, f) for e, f in PAIRS if "@" not in e or f in {"pre-norm", "post-norm"}])
 def test_an_edit_is_the_change_made_by_hand(edit, form):
     model = Net(**FORMS[form])
     plain = model(ids())
@@ -191,8 +195,13 @@ def test_everything_is_gone_after_an_exception():
     model = Net()
     plain = model(ids())
     text = "no_norm+no_mlp@1+value_residual+drop@2+noise=0.1"
-    with pytest.raises(RuntimeError, match="mine"), rankscope.edit(model, text, ids()):
-        model(ids())
-        raise RuntimeError("mine")
+
+    def failing():
+        with rankscope.edit(model, text, ids()):
+            model(ids())
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        failing()
     assert torch.equal(model(ids()), plain)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
