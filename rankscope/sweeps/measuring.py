@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from rankscope.inputs.shared import SharedInputs
 from rankscope.pipeline import MeasureOptions, measure
 from rankscope.placing import placed, to_model
 from rankscope.sources import LoadOptions, open_model
+from rankscope.specs import shown
 from rankscope.sweeps.axes import SEED
 from rankscope.sweeps.jobs import Setup
 from rankscope.sweeps.losses import TaskLoss
@@ -161,7 +163,9 @@ class Measuring:
         except RankscopeError as error:
             if strict:
                 raise
-            return Point(spot.values, spec or spot.label, origin, reason=f"{error.headline} [{error.code}]")
+            typed = str(spot.model) if isinstance(spot.model, str | Path) else ""
+            told = error.headline.replace(typed, shown(typed)) if typed else error.headline  # no absolute path
+            return Point(spot.values, spec or spot.label, origin, reason=f"{told} [{error.code}]")
         return Point(spot.values, spec, origin, report, loss, seconds=round(time.perf_counter() - start, 3))
 
     def _measured(self, source: Source, spot: Spot) -> tuple[Report, float | None]:

@@ -87,7 +87,7 @@ def _cards(sweep: Sweep) -> list[Card]:
         facts = [("rule", plain(until.rule)), ("edit", plain(until.edit or "none"))]
         if until.loss_change is not None:
             facts.append(("change of the loss", f"{100 * until.loss_change:+.0f} %"))
-            word = "costly" if until.loss_change > LOSS_LIMIT else word
+            word = word if until.loss_change <= LOSS_LIMIT else "costly"
         found.append(Card(word, "the smallest edit that keeps the rule", plain(until.sentence), tuple(facts)))
     return found
 
