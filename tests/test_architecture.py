@@ -27,7 +27,7 @@ LINES = (
     "spectra",
     "measures",
     "groups cells collection moments deferred pooling attending reduction",
-    "placing editing run backward beginning depth notes pipeline inspection connectivity",
+    "placing editing run backward beginning depth notes pipeline facts inspection connectivity",
     "table explanations certificate comparison requirements sweeps",
     "renderers",
     "monitor config cli studies pytest_plugin",

@@ -60,7 +60,8 @@ class Add:
     """A sum that may be a residual add: where it runs, and what it is.
 
     `operation` is the torch function, `skip` the position of its skip operand; `kind`, `status` as in `skips`; `norm`
-    says where its stack normalises, where that is known.
+    says where its stack normalises, where that is known; `mixed` that its skip is itself a product of two activations,
+    such as several streams that are mixed by a matrix.
     """
 
     layer: Layer | None
@@ -72,6 +73,7 @@ class Add:
     norm: Literal["pre", "post", "sandwich"] | None
     steps: Steps
     hit: int
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,9 +56,7 @@ class Trace(TorchFunctionMode):
     """The function mode that keeps the books; `calls`, `sums` and `attention` are what it found.
 
     `kernels` are the operators outside torch's own that ran, and in which call; `norms` says for each norm that ran how
-    many calls had begun.
-
-    `declared` is the shape that reached the first module with a `batch_first` attribute, and that attribute.
+    many calls had begun; `declared` is the shape that reached the first module with a `batch_first`, and that.
     """
 
     model: nn.Module
@@ -78,7 +76,7 @@ class Trace(TorchFunctionMode):
         self._origin_calls: list[Call | None] = []
         self._made: list[int] = []  # for each origin those near the operands that it was made of
         self._foreign = 0  # origins that no watched operation made
-        self._mixed = 0  # origins near the own terms of mixed values
+        self._mixed = self.products = 0  # origins near the own terms of mixed values; those made by other products
         self.valued = 0  # origins near the values of any attention call so far, and sums of such values
         self._counts: dict[int, int] = {}
         self.declared: tuple[torch.Size, bool] | None = None
@@ -243,6 +241,7 @@ class Trace(TorchFunctionMode):
             new.deep, new.sums, new.weights, new.own, new.normed = new.every, 0, 0, None, False
             scoring = name in SCORES and len(operands) > 1 and not attends(name, operands)
             new.scores = operands[-1][1].near if scoring else 0
+            self.products |= scoring << len(self._origin_calls)
             if not UNLEARNED.match(name):
                 new.once, new.twice = new.every, new.twice | new.once
         elif "softmax" in name:

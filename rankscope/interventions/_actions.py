@@ -121,7 +121,16 @@ def on_skip(add: Add, rewrite: Rewrite) -> AtCall:
 
     Returns:
         The action.
+
+    Raises:
+        CaptureError: the skip is a mixture of several streams: there is no one skip to rewrite.
     """
+    if add.mixed:
+        raise CaptureError(
+            "RS453",
+            f"{add.module or 'the model'}: its skip is a mixture of several streams, by a matrix made of activations",
+            details=[("so", "no one skip stands beside the branch; λ has no meaning there")],
+        )
 
     def before(call: TorchCall) -> None:
         _rewrite(call, add.skip or 0, rewrite)
