@@ -217,6 +217,48 @@ FINDINGS = """# The findings of a check
 Its JSON Schema is [rankscope/check.schema.json](../rankscope/check.schema.json), which comes with the package. What
 a rule covers, and when it is undefined: [Commands](cli.md#check).
 """
+SWEEP = """# The sweep
+
+{about}
+
+```
+rankscope sweep lambda-skip --edit 'lambda_skip=-20:20:9' -o sweep.html -o sweep.json
+rankscope sweep model.pt --edit 'lambda_skip=1:20:5' --until 'mu_bar >= 0.3 @ last'
+rankscope sweep model.pt --edit 'drop@*'
+rankscope sweep zoo:transformer --over depth=2:24:4 --over seed=0:2
+rankscope sweep a.pt b.pt c.pt
+```
+
+A range is `START:STOP:COUNT` with both ends included, or `START:STOP` of whole numbers; a list has commas. Two things
+that are swept give every combination. Every point sees the same inputs, which are gathered once, and one forward pass
+(and the backward pass of the first tokens, where a measure of gradients is asked for). Where an edit alone changes, the
+model is opened and traced once.
+
+**Layers.** An edit with a selector and without a range is made at one of these layers after the other; the layers are
+ranked by what that does to the loss, else to `rank_one_residual_unit` at the last layer.
+
+**The smallest edit.** `--until RULE` takes a rule of [`check`](cli.md#check). The range is a scan; on each side of the
+value that changes nothing (λ = 1), the first point of the scan that keeps the rule and the last before it that does not
+are halved until they lie within 1 % of the size of the edit. Nothing says that a rule which holds for one value holds
+for every larger one: where the scan shows that it does not, this is said. `--per-layer` goes once through the layers,
+from the first to the last, and brings each back as near to that value as the rule allows while the others stay. The exit
+code is 1 where no value that was tried keeps the rule.
+
+**The loss.** Of a causal language model it is the cross-entropy of the next token on its own input ids, in nats, over
+all batches; that it is causal is tried once, by changing the last token. A model that returns a loss has that one.
+`--loss` names another. It is taken from the forward passes that are measured anyway. A loss that rises by more than
+10 % is called ruined: an edit that keeps the tokens apart and ruins the loss is not a remedy.
+
+**Interrupted.** The first `.json` or folder among the outputs takes the points as they come, whole files only. The same
+command goes on from there where the model, the inputs and the options are the same; else it stops and names what
+differs. `--fresh` measures all anew.
+
+`rankscope.sweep("model.pt", edit="lambda_skip=-20:20:9", output="sweep.json")` does the same in Python. The CSV is the
+long table of the reports with the swept columns in front.
+
+The JSON Schema is [rankscope/sweep.schema.json](../rankscope/sweep.schema.json), which comes with the package; every
+report in it is one under the [schema of reports](report.md).
+"""
 
 
 def kind(part: dict[str, Any]) -> str:
@@ -266,6 +308,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "comparison.md": partial(schema_page, "comparison.schema.json", COMPARISON),
     "certificate.md": partial(schema_page, "certificate.schema.json", CERTIFICATE),
     "findings.md": partial(schema_page, "check.schema.json", FINDINGS),
+    "sweep.md": partial(schema_page, "sweep.schema.json", SWEEP),
 }
 
 

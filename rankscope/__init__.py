@@ -10,6 +10,7 @@ from rankscope._version import __version__
 if TYPE_CHECKING:
     from rankscope.certificate import certify
     from rankscope.comparison import compare
+    from rankscope.editing import edit
     from rankscope.errors import CannotMeasure, RankscopeError, UsageError
     from rankscope.explanations import explain
     from rankscope.inspection import inspect
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rankscope.records import Report
     from rankscope.requirements import check
     from rankscope.saved import load
+    from rankscope.sweeps import sweep
     from rankscope.zoo import list_zoo
 
 _PUBLIC = {
@@ -27,11 +29,13 @@ _PUBLIC = {
     "certify": "rankscope.certificate",
     "check": "rankscope.requirements",
     "compare": "rankscope.comparison",
+    "edit": "rankscope.editing",
     "explain": "rankscope.explanations",
     "inspect": "rankscope.inspection",
     "list_zoo": "rankscope.zoo",
     "load": "rankscope.saved",
     "probe": "rankscope.pipeline",
+    "sweep": "rankscope.sweeps",
 }
 
 __all__ = [
@@ -43,11 +47,13 @@ __all__ = [
     "certify",
     "check",
     "compare",
+    "edit",
     "explain",
     "inspect",
     "list_zoo",
     "load",
     "probe",
+    "sweep",
 ]
 
 

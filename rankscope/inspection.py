@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankscope.edits import split_model
 from rankscope.errors import CannotMeasure
+from rankscope.facts import StackFacts, SumFacts, outside_facts, stack_facts
 from rankscope.formats import describe
 from rankscope.plain import finite
 
@@ -16,10 +18,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from rankscope.capture.places import Plan
     from rankscope.formats import Description
     from rankscope.pipeline import MeasureOptions
-    from rankscope.records import Batch, Layer, Note, Source
+    from rankscope.records import Batch, Note, Source
 
 SCHEMA = "rankscope.inspection/1"
 
@@ -38,38 +39,6 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockFacts:
-    """One block: its residual `adds` and its other sums (`internal`), and how its values and attention maps are seen.
-
-    Where `values` or `attention` is None, `no_values` or `no_attention` says why.
-    """
-
-    index: int
-    layer: str
-    type: str
-    adds: int
-    internal: int
-    values: str | None = None
-    no_values: str | None = None
-    attention: str | None = None
-    no_attention: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StackFacts:
-    """A stack of blocks.
-
-    `types` are the classes of its blocks, each once; `norm` says where it normalises (pre, post, sandwich), where that
-    is known.
-    """
-
-    stack: str
-    types: tuple[str, ...]
-    blocks: tuple[BlockFacts, ...]
-    norm: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why there is no more to say: the code, what is wrong, and what to do, the safest first."""
 
@@ -84,7 +53,8 @@ class Inspection:
     """What `inspect` found, as far as it came.
 
     `description` is that of a file, None for a model that is none; `model` is None where nothing was opened; `inputs`
-    says what the one forward pass ran on; `skipped` maps the name of a layer to the reason why it is not measured.
+    says what the one forward pass ran on; `skipped` maps the name of a layer to the reason why it is not measured;
+    `outside` are sums of a skip and its branch outside every block, `edits` what each edit of the model acts on.
     """
 
     spec: str
@@ -95,6 +65,8 @@ class Inspection:
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     refusal: Refusal | None = None
+    outside: tuple[SumFacts, ...] = ()
+    edits: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The inspection as plain data.
@@ -158,23 +130,35 @@ def inspect_source(
     Returns:
         The model and its stacks, without a description of a file.
     """
-    from rankscope.capture.planning import planned
+    from rankscope.capture.plan import plan
+    from rankscope.capture.planning import traced
     from rankscope.capture.session import undisturbed
+    from rankscope.editing import made_of
+    from rankscope.interventions import as_edits
     from rankscope.pipeline import MeasureOptions
     from rankscope.placing import placed, to_model
 
     options = options or MeasureOptions()
     model, device, dtype = placed(source, options.device, options.dtype)
     with undisturbed(model):
-        plan, _ = planned(model, to_model(batch, device, dtype), layout, options.layers, options.skip_layers)
+        watched, few = traced(model, to_model(batch, device, dtype), layout)
+        found = plan(watched, options.layers, options.skip_layers)
+        edits = as_edits(source.edits) if source.edits else ()
+        told = made_of(model, watched, few, edits, layers=options.layers)[0].told if edits else ()
     return Inspection(
-        source.spec, model=_model_facts(source), stacks=_stacks(plan), skipped=plan.skipped, notes=plan.notes
+        source.spec,
+        model=_model_facts(source),
+        stacks=stack_facts(found),
+        skipped=found.skipped,
+        notes=found.notes,
+        outside=outside_facts(found),
+        edits=told,
     )
 
 
 def _path(spec: str | Path, aliases: Mapping[str, str]) -> Path | None:
     """The file or directory that a MODEL names; an alias is followed, unless something of its name lies here."""
-    text = str(spec)
+    text, _ = split_model(str(spec), aliases)
     for _ in range(len(aliases) + 1):
         path = Path(text.removeprefix("hf:"))
         try:
@@ -219,7 +203,8 @@ def _opened(found: Inspection, model: Any, inputs: Any, options: dict[str, Any])
         seen = inspect_source(source, next(iter(given.batches)), given.layout, measuring)
     except CannotMeasure as error:
         return replace(found, refusal=_refusal(error))
-    return replace(found, stacks=seen.stacks, skipped=seen.skipped, notes=(*found.notes, *seen.notes))
+    seen = replace(seen, inputs=found.inputs, notes=(*found.notes, *seen.notes), description=found.description)
+    return replace(seen, spec=found.spec)
 
 
 def _model_facts(source: Source) -> ModelFacts:
@@ -233,40 +218,3 @@ def _model_facts(source: Source) -> ModelFacts:
         dtypes=tuple(dict.fromkeys(str(parameter.dtype).removeprefix("torch.") for parameter in parameters)),
         sha256=source.sha256,
     )
-
-
-def _stacks(plan: Plan) -> tuple[StackFacts, ...]:
-    """The stacks of a plan in its order."""
-    blocks: dict[str, list[BlockFacts]] = {}
-    for place in plan.places:
-        if place.layer.index:
-            blocks.setdefault(place.layer.stack, []).append(_block(plan, place.layer))
-    norms = {add.layer.stack: add.norm for add in plan.adds if add.layer is not None and add.norm is not None}
-    return tuple(
-        StackFacts(stack, tuple(dict.fromkeys(block.type for block in found)), tuple(found), norms.get(stack))
-        for stack, found in blocks.items()
-    )
-
-
-def _block(plan: Plan, layer: Layer) -> BlockFacts:
-    adds = [add for add in plan.adds if add.layer == layer]
-    values = _listed([place.how for place in plan.values.values() if place.layer == layer])
-    maps = [place for place in plan.attention.values() if place.layer == layer]
-    attention = _listed([f"{place.how} (cross)" if place.kind == "cross" else place.how for place in maps])
-    key = (layer.stack, layer.index)
-    return BlockFacts(
-        index=layer.index,
-        layer=layer.name,
-        type=layer.type,
-        adds=sum(add.status == "residual" for add in adds),
-        internal=sum(add.status == "internal" for add in adds),
-        values=values,
-        no_values=None if values else plan.no_values.get(key),
-        attention=attention,
-        no_attention=None if attention else plan.no_attention.get(key),
-    )
-
-
-def _listed(words: list[str]) -> str | None:
-    """How something is seen; several ways in one block are told together."""
-    return ", ".join(dict.fromkeys(words)) or None

@@ -7,17 +7,15 @@ import datetime
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
-from torch import Tensor
 
 from rankscope._version import __version__
-from rankscope.backward import Backward
+from rankscope.beginning import Begun, Loss, Outputs, Progress, Traces, Wanted, begin
 from rankscope.capture.losses import check_loss, loss_named
-from rankscope.capture.planning import FEW_TOKENS, planned
 from rankscope.capture.session import undisturbed
 from rankscope.capture.wrappers import class_name
 from rankscope.depth import verdicts
@@ -25,13 +23,11 @@ from rankscope.errors import InputError, RankscopeError
 from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.random import parse
 from rankscope.measures import resolve
-from rankscope.memory import Memory, size
+from rankscope.memory import size
 from rankscope.notes import common_direction, dominance, kept_apart
 from rankscope.placing import check_place, free_share, placed, to_model
-from rankscope.records import Batch, Coverage, Inputs, Report, Row, Source, Vector
-from rankscope.reduction import Reduction
+from rankscope.records import Batch, Inputs, Report, Source
 from rankscope.registry import unknown_name
-from rankscope.run import Run
 from rankscope.sources import LoadOptions, open_model
 from rankscope.specs import is_target
 from rankscope.spectra.engine import Method
@@ -41,8 +37,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-Loss = Callable[[Any, Batch], Tensor]
-Progress = Callable[[str, int, int | None], None]
 ALONE = threading.RLock()  # hooks, modes and switches of torch belong to the process: one probe at a time
 
 
@@ -148,6 +142,8 @@ def measure(
     inputs: Inputs,
     options: MeasureOptions | None = None,
     progress: Progress | None = None,
+    outputs: Outputs | None = None,
+    traces: Traces | None = None,
 ) -> Report:
     """Measure a model on inputs.
 
@@ -156,6 +152,8 @@ def measure(
         inputs: its inputs.
         options: what to measure.
         progress: called with a stage, how much of it is done, and of how much.
+        outputs: begins a pass over the inputs; what it gives is shown every output of the model, with its batch.
+        traces: kept from one call to the next of the same model, where it lies, and the same first batch.
 
     Returns:
         The report.
@@ -168,29 +166,29 @@ def measure(
     loss = loss_named(options.loss)
     model, device, dtype = placed(source, options.device, options.dtype)
     fingerprint = Fingerprint()
-    with undisturbed(model):
-        run: Run | None = None
+    with undisturbed(model), contextlib.ExitStack() as editing:
+        begun: Begun | None = None
         first: Batch | None = None
         for given in inputs.batches:
             fingerprint.update(given)
             batch = to_model(given, device, dtype)
-            if run is None:
+            if begun is None:
                 first = batch
-                allowed = free_share(device) if options.memory is None else size(options.memory)
-                run, backward = _first_run(model, batch, inputs.layout, options, loss, allowed, progress)
+                wanted = _wanted(source, options, inputs.layout, loss, device, progress)
+                begun = begin(model, batch, replace(wanted, outputs=outputs, traces=traces), editing)
             else:
-                run.batch(batch)
-        if run is None or first is None:
+                begun.run.batch(batch)
+        if begun is None or first is None:
             raise InputError("RS250", "the inputs hold no batch: nothing was measured")
-        run.finish()
-        notes = backward.finish(first)
-    reduction = run.reduction
+        begun.run.finish()
+        notes = begun.backward.finish(first)
+    run, reduction = begun.run, begun.run.reduction
     rows, vectors = reduction.rows(), reduction.vectors()
     depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
     told = (*dominance(reduction.dominant, rows), *told, *common_direction(reduction.common, depth, rows))
     told += tuple(kept_apart(vectors))
     return Report(
-        model=_model_facts(source, model),
+        model=_model_facts(source, model, begun.edits),
         rows=rows,
         inputs={
             "source": inputs.source,
@@ -210,7 +208,7 @@ def measure(
         },
         layers=run.described(),
         depth=depth,
-        coverage=_coverage(run, [*rows, *vectors]),
+        coverage=run.coverage([*rows, *vectors]),
         notes=(*source.notes, *inputs.notes, *run.plan.notes, *run.notes, *notes, *told),
         spectra=vectors,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -237,61 +235,34 @@ def check_options(options: MeasureOptions, gathering: InputOptions | None = None
         raise error
 
 
-def _first_run(
-    model: nn.Module,
-    batch: Batch,
-    layout: str | None,
+def _wanted(
+    source: Source,
     options: MeasureOptions,
+    layout: str | None,
     loss: str | Loss,
-    memory: int,
+    device: torch.device,
     progress: Progress | None,
-) -> tuple[Run, Backward]:
-    """A run that has measured its first batch, and with it the gradients where one forward pass does for both.
-
-    The trace is of a few tokens, to be quick; where the batch does not run as they did, of a whole sequence. A pass
-    that fails for the sake of the gradients is repeated without them, from a clean slate.
-
-    Returns:
-        The run, and what gives its gradients.
-    """
-    requests = resolve(options.measures)
-
-    def begun() -> tuple[Run, Backward]:
-        reduction = Reduction(requests, cast("Method", options.spectra), Memory(memory))
-        run = Run(model, chosen, reduction, layout, declared, progress)
-        return run, Backward(run, loss, options.grad_tokens, progress)
-
-    for most_tokens in (FEW_TOKENS, None):
-        chosen, declared = planned(model, batch, layout, options.layers, options.skip_layers, most_tokens)
-        run, backward = begun()
-        if not backward.together(batch):
-            run, backward = begun()
-            run.batch(batch)
-        if not run.strayed:
-            break
-    return run, backward
+) -> Wanted:
+    return Wanted(
+        requests=resolve(options.measures),
+        method=cast("Method", options.spectra),
+        memory=free_share(device) if options.memory is None else size(options.memory),
+        layout=layout,
+        layers=options.layers,
+        skip_layers=options.skip_layers,
+        edits=source.edits,
+        loss=loss,
+        grad_tokens=options.grad_tokens,
+        progress=progress,
+    )
 
 
-def _model_facts(source: Source, model: nn.Module) -> dict[str, Any]:
+def _model_facts(source: Source, model: nn.Module, edits: tuple[str, ...]) -> dict[str, Any]:
     return {
         "spec": source.spec,
         "class": class_name(model),
         "format": source.format,
         "sha256": source.sha256,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "edits": [],
+        "edits": list(edits),
     }
-
-
-def _coverage(run: Run, rows: Sequence[Row | Vector]) -> Coverage:
-    ok = {(row.stack, row.layer_index) for row in rows if row.status == "ok"}
-    layers = run.plan.layers
-    idle = {layer.name: "it did not run" for layer in layers if layer not in run.shapes and layer not in run.unread}
-    unread = {layer.name: reason for layer, reason in run.unread.items()}
-    return Coverage(
-        found=len(layers) + len(run.plan.skipped),
-        hooked=len(layers),
-        fired=len(run.shapes.keys() | run.unread.keys()),
-        measured=sum((layer.stack, layer.index) in ok for layer in layers),
-        skipped={**run.plan.skipped, **idle, **unread},
-    )

@@ -1,7 +1,4 @@
-"""Records: the frozen vocabulary that passes between the parts. No torch is imported here.
-
-`Source` and `Batch` go in, `Activation` and `Spectrum` live inside a hook, `Row` and `Report` come out.
-"""
+"""Records: the frozen vocabulary that passes between the parts, without torch: `Batch` goes in, `Report` comes out."""
 
 from __future__ import annotations
 
@@ -44,7 +41,8 @@ class Source:
     """A model and where it came from.
 
     `spec` is what the user typed, without absolute paths; `format` the form it was recognised as; `example` the inputs
-    that came with it; `directory` where its tokenizer may lie.
+    that came with it; `directory` where its tokenizer may lie; `edits`, as text or made in Python, are in force
+    while it is measured.
     """
 
     model: torch.nn.Module
@@ -54,6 +52,7 @@ class Source:
     example: Batch | None = None
     directory: Path | None = None
     notes: tuple[Note, ...] = ()
+    edits: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,16 @@ from rankscope.capture.learned import lambdas
 from rankscope.capture.maps import arrange_maps
 from rankscope.capture.session import forward
 from rankscope.errors import CaptureError
-from rankscope.records import Batch, Layer, Note
+from rankscope.records import Batch, Coverage, Layer, Note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor, nn
 
     from rankscope.capture.maps import AttentionMaps
     from rankscope.capture.places import AttentionPlace, Place, Plan, ValuePlace
+    from rankscope.records import Row, Vector
     from rankscope.reduction import Reduction
 
 DECODER = ("decoder", "tgt")
@@ -38,6 +39,7 @@ class Run:
         layout: the layout of the inputs, where given.
         declared: what the trace learned of it.
         progress: called per layer.
+        outputs: is shown what the model returned for each batch, and the batch.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Run:
         layout: str | None = None,
         declared: Declared | None = None,
         progress: Callable[[str, int, int | None], None] | None = None,
+        outputs: Callable[[Any, Batch], None] | None = None,
     ) -> None:
-        self.plan, self.reduction = plan, reduction
+        self.plan, self.reduction, self._outputs = plan, reduction, outputs
         self.sequences = self.tokens = 0
         self.lengths: tuple[int, int] | None = None  # of the first stack: the fewest and the most tokens of a sequence
         self.dtype = torch.float32
@@ -91,6 +94,8 @@ class Run:
         with torch.set_grad_enabled(also is not None):
             output = forward(self.model, batch, self.plan, observe, observe_values, observe_attention, self._told.add)
         self._first_values, self._before = {}, {}
+        if self._outputs:
+            self._outputs(output, batch)
         self.reduction.end_of_batch()
         self.sequences += self.where.batch
         self._batches += 1
@@ -139,6 +144,27 @@ class Run:
             self.reduction.fail("value", layer, "undefined", self.plan.no_values.get(key, idle))
         if layer not in self._attended:
             self.reduction.fail("attention", layer, "undefined", self.plan.no_attention.get(key, idle))
+
+    def coverage(self, rows: Iterable[Row | Vector]) -> Coverage:
+        """Layers found, hooked, fired and measured, and why others are not.
+
+        Args:
+            rows: all that was had.
+
+        Returns:
+            The counts.
+        """
+        ok = {(row.stack, row.layer_index) for row in rows if row.status == "ok"}
+        layers, fired = self.plan.layers, self.shapes.keys() | self.unread.keys()
+        idle = {layer.name: "it did not run" for layer in layers if layer not in fired}
+        unread = {layer.name: reason for layer, reason in self.unread.items()}
+        return Coverage(
+            found=len(layers) + len(self.plan.skipped),
+            hooked=len(layers),
+            fired=len(fired),
+            measured=sum((layer.stack, layer.index) in ok for layer in layers),
+            skipped={**self.plan.skipped, **idle, **unread},
+        )
 
     def enter(self, batch: Batch) -> None:
         """Read the axes of a batch, and what of it is padding: `read` goes by them."""

@@ -23,6 +23,7 @@ _KINDS = {
     "rankscope.comparison": "a comparison",
     "rankscope.check": "what a check found",
     "rankscope.inspection": "what inspect found",
+    "rankscope.sweep": "a sweep",
 }
 _USES = {
     "rankscope.baseline": ("Count drops from it", "rankscope check REPORT --max-drop effective_rank=10% --baseline {}"),
@@ -30,6 +31,7 @@ _USES = {
     "rankscope.comparison": ("Compare the reports anew", "rankscope compare A.json vs B.json"),
     "rankscope.check": ("Check the report that it is about", "rankscope check REPORT --min mu_bar=0.05@last"),
     "rankscope.inspection": ("Measure the model", "rankscope probe MODEL -o REPORT.json"),
+    "rankscope.sweep": ("Write a report for each point", "rankscope sweep MODEL … -o DIR/"),
 }
 
 

@@ -22,20 +22,21 @@ PACKAGE = ROOT / "rankscope"
 # A unit imports from the lines above it and from the names to its left.
 LINES = (
     "errors memory registry declarations files plain records saved selectors user_code distributed formats",
-    "zoo specs sources inputs",
+    "zoo specs edits sources inputs",
     "capture interventions",
     "spectra",
     "measures",
     "groups cells collection moments deferred pooling attending reduction",
-    "placing run backward depth notes pipeline inspection connectivity",
-    "table explanations certificate comparison requirements sweep",
+    "placing editing run backward beginning depth notes pipeline facts inspection connectivity",
+    "table explanations certificate comparison requirements sweeps",
     "renderers",
     "monitor config cli studies pytest_plugin",
 )
 ORDER = [name for line in LINES for name in line.split()]
 FREE = {"__init__", "_version"}
 PUBLIC = {name: module.split(".")[1] for name, module in rankscope._PUBLIC.items()} | {"__version__": "_version"}
-# A report and a comparison know how to save and to show themselves, findings and certificates how to save: doors.
+# A report and a comparison know how to save and to show themselves, findings, certificates and sweeps how to save:
+# doors that are opened when used.
 DOORS = {
     (unit, name, "renderers")
     for unit, name in (
@@ -45,6 +46,7 @@ DOORS = {
         ("comparison", "save"),
         ("comparison", "_repr_html_"),
         ("requirements", "save"),
+        ("sweeps", "save"),
     )
 }
 PRINTERS = {"cli", "monitor", "__main__"}
@@ -211,10 +213,10 @@ def test_an_import_to_the_right_is_caught_and_one_door_is_not_two(tmp_path: Path
     (package / "records.py").write_text("class R:\n    def save(self):\n        from rankscope.renderers import save")
     assert wrong_direction(package) == []
     (package / "records.py").write_text("class R:\n    def load(self):\n        from rankscope.renderers import load")
-    (package / "table.py").write_text("import rankscope.sweep\nimport rankscope.utils")
+    (package / "table.py").write_text("import rankscope.sweeps\nimport rankscope.utils")
     assert wrong_direction(package) == [
         "rankscope.records imports rankscope.renderers.load",
-        "rankscope.table imports rankscope.sweep",
+        "rankscope.table imports rankscope.sweeps",
         "rankscope.table imports rankscope.utils",
     ]
 

@@ -64,7 +64,17 @@ def typed(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["errors.md", "measures.md", "options.md", "report.md", "comparison.md", "certificate.md", "findings.md"]
+    "name",
+    [
+        "errors.md",
+        "measures.md",
+        "options.md",
+        "report.md",
+        "comparison.md",
+        "certificate.md",
+        "findings.md",
+        "sweep.md",
+    ],
 )
 def test_generated_pages_are_fresh(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generator().PAGES[name](), "run `make docs`"

@@ -46,6 +46,7 @@ def adds(trace: Trace, blocks: Mapping[Call, Layer]) -> tuple[Add, ...]:
             norm=norms[layer.stack] if layer and status == "residual" else None,
             steps=site.steps,
             hit=site.hit,
+            mixed=bool(site.origins & trace.products),
         )
         for site, (status, _) in found.items()
     )

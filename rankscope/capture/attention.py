@@ -122,7 +122,7 @@ class _Finder:
         layer = self.blocks[block]
         if site is not None:
             order, own = value_order(site.equation), site.own if mixed else None
-            place = ValuePlace(layer, site.repeated, _how(site), site.operand, order, own)
+            place = ValuePlace(layer, site.repeated, _how(site), site.operand, order, own, site.operation)
             self.found.values[site.steps, site.hit] = place
             return True
         projected = values_without_attention(self.trace, block, layer)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from rankscope.capture.flow import Steps, Term
     from rankscope.capture.skips import Status
@@ -34,7 +34,7 @@ class ValuePlace:
 
     `how` says in short how they are seen; `repeated` is their shape before heads were repeated; `order` the order of
     axes that brings them to (batch, heads, tokens, width); `own` the term V_n of the sum V'_n that attention gets,
-    where the model mixes it with earlier values.
+    where the model mixes it with earlier values; `operation` the torch function, empty for a module.
     """
 
     layer: Layer
@@ -43,6 +43,7 @@ class ValuePlace:
     operand: int = 0
     order: tuple[int, ...] | None = None
     own: Term | None = None
+    operation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Add:
     """A sum that may be a residual add: where it runs, and what it is.
 
     `operation` is the torch function, `skip` the position of its skip operand; `kind`, `status` as in `skips`; `norm`
-    says where its stack normalises, where that is known.
+    says where its stack normalises, where that is known; `mixed` that its skip is itself a product of two activations,
+    such as several streams that are mixed by a matrix.
     """
 
     layer: Layer | None
@@ -71,6 +73,7 @@ class Add:
     norm: Literal["pre", "post", "sandwich"] | None
     steps: Steps
     hit: int
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,10 @@ class Plan:
     whose output, or input, is the values of a layer without attention call: their key is the name of the module and
     the number of its call. `no_values` and `no_attention` give a reason for each other layer, keyed by (stack, index);
     `skipped` the layers that are left out, with the reason; `adds` every sum that may be a residual add; `calls` how
-    often each module ran when the model was traced.
+    often each module ran when the model was traced, and `hits` how often each function did at each place.
+
+    `mixed` is where edits that mix values tell of it while the model runs: V_n, as an attention call has it, to the
+    V'_n that it gets instead; of a projection what it gives now, V'_n, to V_n.
     """
 
     places: tuple[Place, ...]
@@ -95,6 +101,8 @@ class Plan:
     adds: tuple[Add, ...] = ()
     value_modules: tuple[Place, ...] = ()
     calls: Mapping[str, int] = field(default_factory=dict)
+    hits: Mapping[tuple[Steps, str], int] = field(default_factory=dict)
+    mixed: MutableMapping[Tensor, Tensor] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

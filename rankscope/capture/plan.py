@@ -78,6 +78,8 @@ def plan(trace: Trace, layers: Sequence[str] = (), skip_layers: Sequence[str] = 
         adds=adds(trace, blocks),
         value_modules=seen.modules,
         calls=Counter(call.name for call in trace.calls),
+        hits={key: last + 1 for key, last in trace.hits.items()},
+        mixed=trace.mixed,
     )
 
 

@@ -32,7 +32,7 @@ def planned(
     skip_layers: Sequence[str] = (),
     most_tokens: int | None = None,
 ) -> tuple[Plan, tuple[torch.Size, bool] | None]:
-    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis.
+    """Trace a model, and choose where to hook it.
 
     Args:
         model: the model, inside `undisturbed`.
@@ -40,10 +40,28 @@ def planned(
         layout: the axes of the inputs, if the user gave them.
         layers: globs over names of layers; all of the deepest stack where empty.
         skip_layers: globs of those to leave out.
-        most_tokens: of the sequence, where it can be shortened.
+        most_tokens: see `traced`.
 
     Returns:
         The plan, and what the model's own mask says of the axes.
+    """
+    watched, _ = traced(model, batch, layout, most_tokens)
+    return plan(watched, layers, skip_layers), watched.declared
+
+
+def traced(
+    model: nn.Module, batch: Batch, layout: str | None = None, most_tokens: int | None = None
+) -> tuple[Trace, Batch]:
+    """Trace one sequence of the batch, or all of it where a module may count the sequences on its second axis.
+
+    Args:
+        model: the model, inside `undisturbed`.
+        batch: where the model is.
+        layout: the axes of the inputs, if the user gave them.
+        most_tokens: of the sequence, where it can be shortened.
+
+    Returns:
+        The trace, and what was run for it.
 
     Raises:
         CaptureError: the model is TorchScript, or does not run while it is watched.
@@ -56,25 +74,28 @@ def planned(
             remedies=[("Give the class instead", "rankscope probe yourmodule:Net --weights FILE")],
         )
     with torch.no_grad():
-        watched: Trace | None = None
         if all(getattr(module, "batch_first", True) for module in model.modules()):
-            watched = _trace_of_one(model, batch, layout, most_tokens)
-        if watched is None:
-            try:
-                watched = trace(model, batch)
-            except CaptureError as error:
-                call(model, batch, suggest=True)  # where the model itself fails, its own error is the one to tell
-                raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
-    return plan(watched, layers, skip_layers), watched.declared
+            found = _trace_of_one(model, batch, layout, most_tokens)
+            if found is not None:
+                return found
+        try:
+            return trace(model, batch), batch
+        except CaptureError as error:
+            call(model, batch, suggest=True)  # where the model itself fails, its own error is the one to tell
+            raise CaptureError("RS402", f"the model runs, but not while it is watched: {error.headline}") from error
 
 
-def _trace_of_one(model: nn.Module, batch: Batch, layout: str | None, most_tokens: int | None) -> Trace | None:
+def _trace_of_one(
+    model: nn.Module, batch: Batch, layout: str | None, most_tokens: int | None
+) -> tuple[Trace, Batch] | None:
     """A trace of the first sequence; None where the model may need the whole batch."""
     try:
         where = axes(batch, layout)
         if most_tokens is not None and (short := first_tokens(batch, most_tokens, where)) is not None:
             with contextlib.suppress(CaptureError):  # it may need the whole sequence
-                return trace(model, first_sequences(short, 1, where))
-        return trace(model, first_sequences(batch, 1, where))
+                one = first_sequences(short, 1, where)
+                return trace(model, one), one
+        one = first_sequences(batch, 1, where)
+        return trace(model, one), one
     except (CaptureError, Unmeasurable):
         return None

@@ -48,10 +48,12 @@ class Read(TorchFunctionMode):
         self._attention_places = dict(plan.attention) if attention else {}
         owns = [target.own for target in self._value_places.values() if target.own]
         self._own = {(own.steps, own.hit): own.operand for own in owns}
+        self._edited = plan.mixed
         self._beside: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
         summing = owns or self._value_places.keys() - plan.attention.keys()
         self._watched = set(VALUES) | (set(SUMS) | SCALES if summing else set())
-        self._hits: dict[Steps, int] = {}
+        self._hits: dict[tuple[Steps, str], int] = {}
+        self._reached: set[Key] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -62,13 +64,14 @@ class Read(TorchFunctionMode):
                 return OPENED[func](*args, **kwargs)
         name = function_name(func)
         key = self._key(name)
-        if self._values and (values := self._value_places.get(key)):
-            self._observe(values, list(tensors((args, kwargs)))[values.operand])
+        values = self._value_places.get(key)
         if self._attention and (attention := self._attention_places.get(key)):
             self._attention(attention, maps_of(name, args, kwargs))
-        if not self._own:
-            return func(*args, **kwargs)
-        return self._follow(key, func, name, args, kwargs)
+        operand = list(tensors((args, kwargs)))[values.operand] if values else None
+        output = self._follow(key, func, name, args, kwargs) if self._own else func(*args, **kwargs)
+        if values and operand is not None:  # edits, which act inside the call, have told by now what it got instead
+            self._observe(values, operand)
+        return output
 
     @property
     def wanted(self) -> bool:
@@ -86,9 +89,7 @@ class Read(TorchFunctionMode):
             Sentences.
         """
         places = self._value_places | self._attention_places
-        idle = {
-            p.layer.name for (steps, hit), p in places.items() if len(steps) > 1 and self._hits.get(steps, -1) < hit
-        }
+        idle = {place.layer.name for key, place in places.items() if len(key[0]) > 1 and key not in self._reached}
         for name in sorted(idle):
             yield f"{name}: in some batches its attention did not run where it was traced; they are missing there"
 
@@ -96,13 +97,15 @@ class Read(TorchFunctionMode):
         """Place and hit of an operation; one that no plan holds where nothing of it is asked."""
         if name not in self._watched or (where := place(self._names, sys._getframe(2))) is None:
             return (), 0
-        hit = self._hits[where] = self._hits.get(where, -1) + 1
+        hit = self._hits[where, name] = self._hits.get((where, name), -1) + 1
+        self._reached.add((where, hit))
         return where, hit
 
     def _observe(self, target: ValuePlace, mixed: Tensor) -> None:
         value = mixed if target.own is None else self._beside.get(mixed)
         if value is None or self._values is None:
             return  # the term did not run before the call that it belongs to
+        mixed = self._edited.get(mixed, mixed)
         same = value is mixed
         mixed = mixed.permute(target.order) if target.order else mixed
         value = mixed if same else value.permute(target.order) if target.order else value

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rankscope.capture.reading import Read
 from rankscope.capture.watch import hooked, recounted
-from rankscope.errors import CaptureError
+from rankscope.errors import CaptureError, RankscopeError
 from rankscope.inputs.arguments import TARGETS
 from rankscope.inputs.inferred import flags_that_run
 from rankscope.inputs.unchanged import eager, unchanged
@@ -114,9 +114,12 @@ def call(model: nn.Module, batch: Batch, *, suggest: bool = False) -> Any:
 
     Raises:
         CaptureError: the model raised.
+        RankscopeError: an edit raised, which runs inside the model.
     """
     try:
         return model(*batch.args, **_taken(model, batch.kwargs))
+    except RankscopeError:
+        raise
     except Exception as error:
         shown = str(error).strip().split("\n")[0][:300]
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in shown:
@@ -191,5 +194,6 @@ def _raised_in(error: BaseException) -> str:
 def _as_values(plan: Plan, observe: Callable[[ValuePlace, Tensor, Tensor], None], place: Place, tensor: Tensor) -> None:
     """What a module gave, or got, are the values of its layer."""
     target = plan.values[(place.module_name,), place.call]
-    values = tensor.permute(target.order) if target.order else tensor
-    observe(target, values, values)
+    own = plan.mixed.get(tensor, tensor)
+    mixed = tensor.permute(target.order) if target.order else tensor
+    observe(target, mixed if own is tensor else own.permute(target.order) if target.order else own, mixed)

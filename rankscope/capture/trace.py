@@ -56,9 +56,7 @@ class Trace(TorchFunctionMode):
     """The function mode that keeps the books; `calls`, `sums` and `attention` are what it found.
 
     `kernels` are the operators outside torch's own that ran, and in which call; `norms` says for each norm that ran how
-    many calls had begun.
-
-    `declared` is the shape that reached the first module with a `batch_first` attribute, and that attribute.
+    many calls had begun; `declared` is the shape that reached the first module with a `batch_first`, and that.
     """
 
     model: nn.Module
@@ -73,15 +71,16 @@ class Trace(TorchFunctionMode):
         self.names = {id(module): name for name, module in named_modules(self.model)}
         self._buffers = {id(buffer) for buffer in self.model.buffers()}
         self._flows: MutableMapping[Tensor, Flow] = WeakTensorKeyDictionary()
-        self._hits: dict[Steps, int] = {}
+        self.hits: dict[tuple[Steps, str], int] = {}  # the number of the last run of each function at each place
         self._stack: list[Call] = []
         self._origin_calls: list[Call | None] = []
         self._made: list[int] = []  # for each origin those near the operands that it was made of
         self._foreign = 0  # origins that no watched operation made
-        self._mixed = 0  # origins near the own terms of mixed values
+        self._mixed = self.products = 0  # origins near the own terms of mixed values; those made by other products
         self.valued = 0  # origins near the values of any attention call so far, and sums of such values
         self._counts: dict[int, int] = {}
         self.declared: tuple[torch.Size, bool] | None = None
+        self.mixed: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
 
     def _origin(self, made: int = 0) -> int:
         self._origin_calls.append(self._stack[-1] if self._stack else None)
@@ -179,7 +178,7 @@ class Trace(TorchFunctionMode):
         where, found = place(self.names, sys._getframe(2)), Flow()
         if where is None:
             return found
-        hit = self._hits[where] = self._hits.get(where, -1) + 1
+        hit = self.hits[where, name] = self.hits.get((where, name), -1) + 1
         if attends(name, operands):
             self._attending(
                 Attending(where, hit, self._stack[-1], name, 0, 0, (), WHOLE_ATTENTION.get(name, 1)), operands
@@ -242,6 +241,7 @@ class Trace(TorchFunctionMode):
             new.deep, new.sums, new.weights, new.own, new.normed = new.every, 0, 0, None, False
             scoring = name in SCORES and len(operands) > 1 and not attends(name, operands)
             new.scores = operands[-1][1].near if scoring else 0
+            self.products |= scoring << len(self._origin_calls)
             if not UNLEARNED.match(name):
                 new.once, new.twice = new.every, new.twice | new.once
         elif "softmax" in name:
@@ -268,12 +268,13 @@ class Trace(TorchFunctionMode):
                 flow.add(new)
 
 
-def trace(model: nn.Module, batch: Batch) -> Trace:
+def trace(model: nn.Module, batch: Batch, kind: type[Trace] = Trace) -> Trace:
     """Watch one forward pass; the model is left as it was.
 
     Args:
         model: any module.
         batch: one call of it.
+        kind: what keeps the books.
 
     Returns:
         The finished trace.
@@ -284,7 +285,7 @@ def trace(model: nn.Module, batch: Batch) -> Trace:
         >>> [call.name for call in watched.calls]
         ['', '0', '1']
     """
-    watched, compiled = Trace(model), compiling()
+    watched, compiled = kind(model), compiling()
     handles = []
     try:
         for _, module in named_modules(model):
@@ -295,4 +296,4 @@ def trace(model: nn.Module, batch: Batch) -> Trace:
     finally:
         for handle in handles:
             handle.remove()
-    return trace(model, batch) if compiling() and not compiled else watched  # now as it was written
+    return trace(model, batch, kind) if compiling() and not compiled else watched  # now as it was written

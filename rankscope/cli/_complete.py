@@ -43,9 +43,10 @@ def topics(_: click.Context, __: click.Parameter, begun: str) -> list[Completion
 
 def formats(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
     """Output formats of what the command gives."""
-    from rankscope.renderers import CERTIFICATES, COMPARISONS, FINDINGS, RENDERERS
+    from rankscope.renderers import CERTIFICATES, COMPARISONS, FINDINGS, RENDERERS, SWEEPS
 
-    known = {"certify": CERTIFICATES, "compare": COMPARISONS, "check": FINDINGS}.get(str(ctx.command.name), RENDERERS)
+    of = {"certify": CERTIFICATES, "compare": COMPARISONS, "check": FINDINGS, "sweep": SWEEPS}
+    known = of.get(str(ctx.command.name), RENDERERS)
     return _matching(dict.fromkeys(known.names(), ""), begun)
 
 

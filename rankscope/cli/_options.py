@@ -226,10 +226,10 @@ _SCREEN = (
 
 
 def _results(
-    written: str, formats: str, more: str, *others: tuple[tuple[str, ...], dict[str, Any]]
+    written: str, formats: str, more: str, *others: tuple[tuple[str, ...], dict[str, Any]], **special: Any
 ) -> Callable[[_F], _F]:
     """Where the result of a command goes: to files, and in which form to the screen."""
-    files = {"multiple": True, "type": _FILE, "callback": _outputs, "metavar": "FILE"}
+    files = {"multiple": True, "type": _FILE, "callback": _outputs, "metavar": "FILE", **special}
     form = f"table (default), {formats}: for the screen, and files without a known suffix."
     return _section(
         "Output",
@@ -249,6 +249,22 @@ certificate = _results("Write the certificate", "json, csv, md, html", "All sequ
 findings = _results(
     "Write what was found", "json, junit (.xml), github, md or html", "Every number that does not hold."
 )
+
+
+def sweep(read: Callable[..., Any]) -> Callable[[_F], _F]:
+    """The outputs of a sweep, which may be folders.
+
+    Args:
+        read: takes the outputs apart, as click calls it.
+
+    Returns:
+        A decorator.
+    """
+    told = "Write the sweep, or a report a point to DIR/"
+    every = "Every point and every measure, whatever the width."
+    return _results(told, "json, csv, md, html", every, type=str, callback=read, metavar="FILE|DIR/")
+
+
 # For what is looked at and not kept.
 page = _section(
     "Output",

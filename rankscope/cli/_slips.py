@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rankscope.cli import _options
 from rankscope.declarations import constant
+from rankscope.edits import check_edited
 from rankscope.errors import InputError
 from rankscope.registry import unknown_name
-from rankscope.specs import check_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def check(ctx: click.Context, model: str, aliases: Mapping[str, str]) -> None:
         aliases: names of models from the configuration.
     """
     flags = {part: _options.given(ctx, part) for part in ("Model", "Inputs", "Measuring")}
-    check_model(model, flags["Model"], aliases)
+    check_edited(model, flags["Model"], aliases)
     _check_inputs(flags["Inputs"])
     _check_measuring(flags["Measuring"])
 

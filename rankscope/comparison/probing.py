@@ -14,9 +14,10 @@ from rankscope.capture.session import call, undisturbed
 from rankscope.comparison.subjects import letter, naming, other_inputs
 from rankscope.comparison.unlike import kinds, kinds_of_specs, unlike
 from rankscope.errors import CaptureError, InputError
-from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
+from rankscope.inputs import InputOptions, from_python, gather
 from rankscope.inputs.arguments import Parameters, parameters
 from rankscope.inputs.options import given_source
+from rankscope.inputs.shared import fingerprint_of, renamed
 from rankscope.pipeline import ALONE, MeasureOptions, check_options, measure
 from rankscope.placing import placed, to_model
 from rankscope.records import Note
@@ -135,7 +136,7 @@ class Probing:
         else:
             found = [gather(source, options) for options in _recipes(saved, self._gathering)]
         kept = [replace(inputs, batches=tuple(inputs.batches)) for inputs in found]
-        marks = [_fingerprint(inputs.batches) for inputs in kept]
+        marks = [fingerprint_of(inputs.batches) for inputs in kept]
         if saved is None:
             self._sha256 = marks[0]
             return kept[0]
@@ -153,7 +154,7 @@ class Probing:
         """The batches of the first model for another, whose forward may call its first argument otherwise."""
         assert self._inputs is not None
         own = parameters(source.model)
-        batches = [_renamed(batch, self._parameters, own) for batch in self._inputs.batches]
+        batches = [renamed(batch, self._parameters, own) for batch in self._inputs.batches]
         found = from_python(source, batches, replace(self._gathering, batches=None), self._inputs.source)
         return replace(found, seed=self._inputs.seed)
 
@@ -176,24 +177,6 @@ def _drawn(saved: Report) -> tuple[tuple[str, ...], int]:
     """The specs and the seed by which the inputs of a report were drawn; no specs where they were not."""
     drawn = _RECIPE.fullmatch(str(saved.inputs.get("source")))
     return (tuple(re.split(r", (?=\w+=)", drawn["specs"])), int(drawn["seed"])) if drawn else ((), 0)
-
-
-def _fingerprint(batches: Any) -> str:
-    fingerprint = Fingerprint()
-    for batch in batches:
-        fingerprint.update(batch)
-    return fingerprint.hexdigest()
-
-
-def _renamed(batch: Batch, first: Parameters, own: Parameters) -> Batch:
-    """A batch with the name of the first argument as the model has it, where it does not know the given one."""
-    if not first.positional or not own.positional:
-        return batch
-    old, new = first.positional[0], own.positional[0]
-    if old not in batch.kwargs or old in own.names or new in batch.kwargs:
-        return batch
-    kwargs = {new if name == old else name: value for name, value in batch.kwargs.items()}
-    return replace(batch, kwargs=kwargs)
 
 
 def forward_seconds(source: Source, batch: Batch, options: MeasureOptions) -> float:

@@ -128,6 +128,7 @@ class Renderer:
 RENDERERS: Registry[Renderer] = Registry("output format", "rankscope.renderers")
 COMPARISONS: Registry[Renderer] = Registry("output format of a comparison", "rankscope.renderers")
 CERTIFICATES: Registry[Renderer] = Registry("output format of a certificate", "rankscope.renderers")
+SWEEPS: Registry[Renderer] = Registry("output format of a sweep", "rankscope.renderers")
 FINDINGS: Registry[Renderer] = Registry("output format of a check", "rankscope.renderers.findings")
 
 
@@ -145,7 +146,7 @@ def renderer(
     Args:
         name: what `--format` calls it.
         suffixes: the suffixes of its files, such as ``".json"``.
-        of: what it writes: RENDERERS for reports, COMPARISONS, CERTIFICATES, FINDINGS.
+        of: what it writes: RENDERERS for reports, COMPARISONS, CERTIFICATES, SWEEPS, FINDINGS.
         binary: whether it writes bytes.
         needs: a module that is not among the requirements of rankscope.
         extra: the extra of rankscope that installs it.

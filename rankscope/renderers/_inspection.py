@@ -15,7 +15,8 @@ from rankscope.renderers._screen import Screen, plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rankscope.inspection import BlockFacts, Inspection, Refusal, StackFacts
+    from rankscope.facts import BlockFacts, StackFacts, SumFacts
+    from rankscope.inspection import Inspection, Refusal
     from rankscope.renderers import Style
 
 
@@ -34,6 +35,9 @@ def render_inspection(found: Inspection, style: Style) -> str:
     for stack in found.stacks:
         screen.line()
         _stack(screen, stack)
+    if found.outside:
+        screen.line()
+        screen.pairs([("outside", _summed(found.outside))])
     if found.refusal is not None:
         screen.line()
         _refusal(screen, found.refusal)
@@ -58,6 +62,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         parts = [display_name(model.type), count, size(model.size), *model.dtypes]
         named = "" if description is not None else f"{plain(model.spec)}: "
         lines.append(("model", f"{named}{', '.join(parts)} ({plain(model.form)})"))
+    lines += [("edit", plain(edit)) for edit in found.edits]
     if found.inputs is not None:
         lines.append(("inputs", plain(found.inputs)))
     return lines
@@ -80,7 +85,7 @@ def _stack(screen: Screen, stack: StackFacts) -> None:
         alike = len(blocks) > 1
         name = display_name(first.layer)
         cells = [
-            f"{first.index}–{last.index}" if alike else str(first.index),
+            _span(blocks),
             f"{name} … {display_name(last.layer)}" if alike else name,
             *([display_name(first.type)] if several else []),
             str(len(blocks)) if alike else "",
@@ -92,6 +97,24 @@ def _stack(screen: Screen, stack: StackFacts) -> None:
         grid.add_row(*map(Text, cells))
     screen.console.print(grid)
     screen.pairs([(screen.mark(i + 1), text) for i, text in enumerate(told)], label="dim")
+    summed = [(_span(blocks), _summed(blocks[0].sums)) for blocks in _runs(stack.blocks) if blocks[0].sums]
+    screen.pairs([(f"sums {span}", text) for span, text in summed], label="dim")
+
+
+def _span(blocks: Sequence[BlockFacts]) -> str:
+    first, last = blocks[0], blocks[-1]
+    return str(first.index) if first is last else f"{first.index}–{last.index}"
+
+
+def _summed(sums: Sequence[SumFacts]) -> str:
+    """Sums in words: where, by which function, which operand is the skip, and whether edits act on it."""
+    words = []
+    for each in sums:
+        where = f"{display_name(each.module)}: " if each.module else ""
+        kind = " through a map" if each.kind == "projection" else ", of several streams" if each.mixed else ""
+        skip = ("first", "second")[each.skip]
+        words.append(f"{where}{plain(each.operation)}, skip {skip}{kind}, {each.status}")
+    return "; ".join(words)
 
 
 def _runs(blocks: Sequence[BlockFacts]) -> list[list[BlockFacts]]:

@@ -1,20 +1,21 @@
 """HTML: the page that people look at. One file without network: verdict, charts, heat map, table, where it is from.
 
-Reports, a comparison and the findings of a check (`findings/html.py`) have the same page; `_page` turns each into what
-it shows.
+Reports, a comparison, a sweep and the findings of a check (`findings/html.py`) have the same page; `_page` turns each
+into what it shows.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from rankscope.renderers import COMPARISONS, Style, renderer
+from rankscope.renderers import COMPARISONS, SWEEPS, Style, renderer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rankscope.comparison.records import Comparison
     from rankscope.records import Report
+    from rankscope.sweeps import Sweep
 
 
 @renderer("html", ".html", ".htm")
@@ -45,3 +46,18 @@ def write_comparison(comparison: Comparison, stream: TextIO, _: Style) -> None:
     from rankscope.renderers._page.template import render
 
     stream.write(render(page_of_comparison(comparison)))
+
+
+@renderer("html", ".html", ".htm", of=SWEEPS)
+def write_sweep(sweep: Sweep, stream: TextIO, _: Style) -> None:
+    """Write the page of a sweep.
+
+    Args:
+        sweep: any sweep.
+        stream: where to.
+        _: not asked.
+    """
+    from rankscope.renderers._page.swept import page_of_sweep
+    from rankscope.renderers._page.template import render
+
+    stream.write(render(page_of_sweep(sweep)))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from rankscope.edits import read_edits, split_model
 from rankscope.errors import LoadError, UsageError
 from rankscope.formats import Kind, format_of, refuse
 from rankscope.records import Note, Source
@@ -84,7 +85,8 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
     """Open what a MODEL names.
 
     Args:
-        spec: a file, a directory, a name, ``module:factory``, ``zoo:…``, ``hf:…``, ``demo:…``, or a live module.
+        spec: a file, a directory, a name, ``module:factory``, ``zoo:…``, ``hf:…``, ``demo:…``, each also with edits
+            after it, such as ``model.pt+lambda_skip=2``; or a live module.
         options: how to load it. A live module is taken as it is.
 
     Returns:
@@ -117,7 +119,10 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
             remedies=[("To measure the weights", "leave out --init-only")],
         )
     check_flags(options.allow, options.trust_sha256)
-    return usable(_unused(_open(os.fspath(spec), options, ()), options))
+    text, edits = split_model(os.fspath(spec), options.aliases)
+    read_edits(edits)
+    source = usable(_unused(_open(text, options, ()), options))
+    return dataclasses.replace(source, spec="+".join((source.spec, *edits)), edits=edits)
 
 
 def _no_model(given: object) -> UsageError:

@@ -6,8 +6,9 @@ import pytest
 from reports import HOSTILE
 from rich.cells import cell_len
 
+from rankscope.facts import BlockFacts, StackFacts
 from rankscope.formats import Description, Kind
-from rankscope.inspection import BlockFacts, Inspection, ModelFacts, Refusal, StackFacts
+from rankscope.inspection import Inspection, ModelFacts, Refusal
 from rankscope.records import Note
 from rankscope.renderers import Style
 from rankscope.renderers._inspection import render_inspection

@@ -93,16 +93,28 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A heading, what it shows in a sentence, charts, and more of them that open only when asked."""
+
+    title: str
+    lede: str
+    figures: tuple[Figure, ...]
+    more: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """All that the template shows, in its order; what is empty is left out.
 
-    `listings` are sections before the charts, each with its heading: requirements, or differences.
+    `sections` are the charts of a sweep; `listings` are sections before the charts over depth, each with its heading:
+    requirements, or differences.
     """
 
     title: str
     headline: str
     lead: str
     cards: tuple[Card, ...]
+    sections: tuple[Section, ...] = ()
     listings: tuple[tuple[str, tuple[Listing, ...]], ...] = ()
     legend: tuple[tuple[Markup, str], ...] = ()
     figures: tuple[Figure, ...] = ()

@@ -1,0 +1,304 @@
+"""Until: the smallest edit that keeps a requirement, found by a scan, then by bisection where the answer changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rankscope.edits import known_edits
+from rankscope.errors import UsageError
+from rankscope.requirements import Requirement, insist_on_rules, judge, parse
+from rankscope.sweeps.axes import shown
+from rankscope.sweeps.certified import certified
+from rankscope.sweeps.records import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rankscope.records import Report
+    from rankscope.requirements.findings import Outcome
+    from rankscope.sweeps.axes import Template
+    from rankscope.sweeps.records import Point
+    from rankscope.sweeps.spots import Asked
+
+STEPS = 12  # halvings of a bracket: it ends 4,096 times as narrow
+LAYER_STEPS = 6  # the same for one layer of many
+CLOSE = 0.01  # of the size of the edit: a narrower bracket is an answer
+LOSS_LIMIT = 0.1  # a loss that rises by more is called ruined [ours]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is searched: the rule that must hold, and the value of the edit that changes nothing."""
+
+    rule: Requirement
+    neutral: float
+    per_layer: bool = False
+
+
+def search_of(asked: Asked, until: str | Requirement | None, per_layer: bool) -> Search | None:
+    """Read ``--until``, and refuse it where there is no single number to search.
+
+    Args:
+        asked: what is swept.
+        until: the rule, if there is one.
+        per_layer: whether each layer gets a value of its own.
+
+    Returns:
+        The search; None where none is asked for.
+
+    Raises:
+        UsageError: the sweep is not over the one number of one edit of one model, or no value of it changes nothing.
+    """
+    if until is None:
+        if per_layer:
+            raise UsageError("RS475", "--per-layer belongs to --until, and there is none", remedies=[_EXAMPLE])
+        return None
+    rule = until if isinstance(until, Requirement) else parse(until)
+    insist_on_rules([rule])
+    numbers = [axis for axis in asked.axes if axis.selector is None]
+    words = any(isinstance(value, str) for axis in numbers for value in axis.values)
+    if not len(asked.edits) == len(asked.axes) == 1 == len(numbers) or words:
+        headline = "--until searches the one number of one edit of one model, and this sweep is over something else"
+        raise UsageError("RS475", headline, remedies=[_EXAMPLE])
+    name = numbers[0].name.partition(".")[0]
+    neutral = known_edits()[name].keywords.get("neutral")
+    if not isinstance(neutral, int | float):
+        known = [each for each, entry in known_edits().items() if entry.keywords.get("neutral") is not None]
+        told = [("edits that can be searched", ", ".join(known))]
+        raise UsageError("RS475", f"--until: no value of {name} is known to change nothing", details=told)
+    return Search(rule, float(neutral), per_layer)
+
+
+_EXAMPLE = ("Such as", "--edit 'lambda_skip=1:20:5' --until 'mu_bar >= 0.3 @ last'")
+
+
+def outcome(report: Report | None, rule: Requirement) -> Outcome:
+    """What comes of a rule at one point: it must be shown to hold.
+
+    Args:
+        report: of the point; None where it could not be measured.
+        rule: any rule that needs no baseline.
+
+    Returns:
+        ``"ok"``, ``"failed"`` or ``"undefined"``.
+    """
+    return "undefined" if report is None else judge(report, [rule]).status(rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Two values of one side of the neutral one between which the answer changes: `low` fails, `high` keeps."""
+
+    low: float
+    high: Point
+    monotone: bool
+
+    @property
+    def value(self) -> float:
+        """The value that keeps the rule."""
+        return number_of(self.high)
+
+
+def number_of(point: Point) -> float:
+    """The one number that is swept."""
+    return float(next(iter(point.values.values())))
+
+
+def brackets(points: Iterable[Point], neutral: float, reference: Outcome) -> list[Bracket]:
+    """Where the answer changes first on each side of the value that changes nothing.
+
+    Args:
+        points: of the scan, judged.
+        neutral: the value that changes nothing.
+        reference: what came of the rule there.
+
+    Returns:
+        At most one bracket a side, the nearest first; none where the rule holds without an edit.
+    """
+    if reference == "ok":
+        return []
+    known = sorted(points, key=lambda point: abs(number_of(point) - neutral))
+    found = []
+    for side in (1, -1):
+        low, high, monotone = neutral, None, True
+        for point in known:
+            if (number_of(point) - neutral) * side <= 0:
+                continue
+            if high is None and point.keeps == "ok":
+                high = point
+            elif high is None:
+                low = number_of(point)
+            elif point.keeps != "ok":
+                monotone = False
+        if high is not None:
+            found.append(Bracket(low, high, monotone))
+    return sorted(found, key=lambda bracket: abs(bracket.value - neutral))
+
+
+def narrowed(bracket: Bracket, neutral: float, measure: Callable[[float], Point], steps: int = STEPS) -> Bracket:
+    """Halve a bracket until it is narrow beside the size of the edit.
+
+    Args:
+        bracket: where the answer changes.
+        neutral: the value that changes nothing.
+        measure: gives the judged point of a value.
+        steps: halvings at most.
+
+    Returns:
+        The bracket that is left.
+    """
+    for _ in range(steps):
+        if abs(bracket.value - bracket.low) <= CLOSE * abs(bracket.value - neutral):
+            break
+        middle = float(f"{(bracket.low + bracket.value) / 2:.6g}")
+        if middle in {bracket.low, bracket.value}:
+            break
+        point = measure(middle)
+        bracket = replace(bracket, high=point) if point.keeps == "ok" else replace(bracket, low=middle)
+    return bracket
+
+
+def search(
+    rule: Requirement,
+    edit: Template,
+    points: Sequence[Point],
+    reference: Point,
+    neutral: float,
+    measure: Callable[[float], Point],
+) -> Found:
+    """The value nearest to the neutral one that keeps a rule.
+
+    The scan comes first, so that a rule that holds on an island is seen; between two points of the scan the answer is
+    taken to change once.
+
+    Args:
+        rule: what must hold.
+        edit: whose one number is searched.
+        points: of the scan, judged.
+        reference: the model without the edit, judged.
+        neutral: the value that changes nothing.
+        measure: gives the judged point of a value.
+
+    Returns:
+        What was found.
+    """
+    state: Outcome = reference.keeps or "undefined"
+    sides = [narrowed(side, neutral, measure) for side in brackets(points, neutral, state)]
+    best = min(sides, key=lambda side: abs(side.value - neutral), default=None)
+    monotone = all(side.monotone for side in sides) if sides else None
+    found = Found(
+        rule=str(rule),
+        edit=None if best is None else edit.text([best.value]),
+        value=None if best is None else best.value,
+        neutral=neutral,
+        low=None if best is None else best.low,
+        high=None if best is None else best.value,
+        monotone=monotone,
+        reference_keeps=state,
+        sentence="",
+    )
+    return told(found, None if best is None else best.high, reference, points)
+
+
+def per_layer(
+    found: Found,
+    edit: Template,
+    layers: Sequence[int],
+    measure: Callable[[str], Point],
+    reference: Point,
+    points: Sequence[Point],
+) -> Found:
+    """The smallest list of values, a value a layer, by one greedy pass from the first layer to the last.
+
+    Every layer begins at the value that all need together; one after the other is brought back as near to the neutral
+    value as the rule allows, while the others stay. Another order may give another list.
+
+    Args:
+        found: what one value for all layers came to.
+        edit: whose number is searched.
+        layers: indices of those that are edited.
+        measure: gives the judged point of an edit.
+        reference: the model without the edit.
+        points: of the scan.
+
+    Returns:
+        The same with `layers`, and with the edit that they make.
+    """
+    if found.value is None:
+        return found
+    chosen = dict.fromkeys(layers, found.value)
+    last: Point | None = None
+
+    def attempt(layer: int, value: float) -> Point:
+        trial = {k: v for k, v in {**chosen, layer: value}.items() if v != found.neutral}
+        return measure(edit.per_layer(trial) if trial else "")
+
+    for layer in layers:
+        free = attempt(layer, found.neutral)
+        if free.keeps == "ok":
+            chosen[layer], last = found.neutral, free
+            continue
+        low = found.neutral
+        for _ in range(LAYER_STEPS):
+            middle = float(f"{(low + chosen[layer]) / 2:.6g}")
+            point = attempt(layer, middle)
+            if point.keeps == "ok":
+                chosen[layer], last = middle, point
+            else:
+                low = middle
+    kept = {layer: value for layer, value in chosen.items() if value != found.neutral}
+    whole = replace(found, edit=edit.per_layer(kept), layers=tuple(chosen.items()))
+    return told(whole, last or next(p for p in points if p.keeps == "ok"), reference, points)
+
+
+def told(found: Found, best: Point | None, reference: Point, points: Sequence[Point]) -> Found:
+    """What was found, with its sentence, the change of the loss and the certificate.
+
+    Args:
+        found: the numbers.
+        best: the point of the answer.
+        reference: the model without the edit.
+        points: of the scan.
+
+    Returns:
+        The whole record.
+    """
+    before, after = reference.loss, None if best is None else best.loss
+    change = None if before is None or after is None or not before else (after - before) / abs(before)
+    guarantee = None if best is None or best.report is None else certified(best.report)
+    whole = replace(found, loss=after, reference_loss=before, loss_change=change, certified=guarantee)
+    return replace(whole, sentence=" ".join(_sentences(whole, points)))
+
+
+def _sentences(found: Found, points: Sequence[Point]) -> Iterable[str]:
+    if found.reference_keeps == "ok":
+        yield f"{found.rule}: holds without any edit."
+        return
+    if found.edit is None:
+        judged = sum(point.keeps != "undefined" for point in points)
+        undefined = len(points) - judged
+        more = f"; at {undefined} it could not be judged" if undefined else ""
+        yield f"{found.rule}: no value that was tried keeps it ({len(points)} points{more})."
+        return
+    if found.layers:
+        spared = sum(value == found.neutral for _, value in found.layers)
+        yield f"{found.rule}: the smallest list by a greedy pass is {found.edit}."
+        yield f"{spared} of {len(found.layers)} layers need no edit; another order may give another list."
+    else:
+        assert found.low is not None
+        yield f"{found.rule}: the smallest edit that keeps it is {found.edit}; {shown(found.low)} fails."
+    if found.monotone is False:
+        yield "The scan is not monotone: a larger edit fails again."
+    yield _of_loss(found)
+
+
+def _of_loss(found: Found) -> str:
+    """What the edit does to the loss, in words."""
+    if found.loss is None or found.reference_loss is None or found.loss_change is None:
+        return "What it does to the loss is not known."
+    change = f"The loss goes from {found.reference_loss:.4g} to {found.loss:.4g} ({100 * found.loss_change:+.0f} %)"
+    if not found.loss_change <= LOSS_LIMIT:
+        limit = f"more than the {100 * LOSS_LIMIT:.0f} % that is let pass here"
+        return f"{change}, {limit}: an edit that keeps the tokens apart and ruins the loss is not a remedy."
+    return f"{change}."

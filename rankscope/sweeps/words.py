@@ -1,0 +1,106 @@
+"""Words of a sweep: a line for each point, and a sentence for the whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankscope.depth import RESIDUAL
+from rankscope.sweeps.axes import over_layers, shown
+from rankscope.sweeps.curves import FIRST, last_row
+from rankscope.table import number, numbers
+
+if TYPE_CHECKING:
+    from rankscope.records import Report
+    from rankscope.sweeps.records import Point, Sweep
+
+
+_KEEPS = {"ok": "keeps the rule", "failed": "fails the rule", "undefined": "the rule is undefined"}
+
+
+def verdict_of(report: Report) -> str:
+    """The verdict of the stacks of a report in a word or two.
+
+    Args:
+        report: any report.
+
+    Returns:
+        Such as ``healthy``; empty where none was taken.
+    """
+    words = dict.fromkeys(entry.verdict for entry in report.depth if entry.measure == RESIDUAL)
+    return ", ".join(word for word in words if word != "undefined")
+
+
+def line_of(point: Point) -> str:
+    """One point in a line.
+
+    Args:
+        point: any.
+
+    Returns:
+        Its values, the end of the first measure, the loss and the time; or why it could not be measured.
+    """
+    if point.report is None:
+        return f"{point.label}: not measured: {point.reason}"
+    parts = []
+    for label in FIRST:
+        if (value := number(last_row(point.report, label))) is not None:
+            parts.append(f"{label} {numbers([value])[0]} at the last layer")
+            break
+    parts += [verdict_of(point.report)] if verdict_of(point.report) else []
+    parts += [f"loss {numbers([point.loss])[0]}"] if point.loss is not None else []
+    parts += [_KEEPS[point.keeps]] if point.keeps else []
+    time = f" ({point.seconds:.1f} s)" if point.seconds is not None else ""
+    return f"{point.label}: {', '.join(parts) or 'measured'}{time}"
+
+
+def sentence(sweep: Sweep) -> str:
+    """What a sweep shows, in a sentence or two.
+
+    Args:
+        sweep: any.
+
+    Returns:
+        What the search found, or which layer matters most, or from where to where the first measure goes.
+    """
+    lost = len(sweep.points) - len(sweep.measured)
+    told = f" {lost} of {len(sweep.points)} points could not be measured." if lost else ""
+    missing = sweep.planned - len(sweep.points)
+    told += f" {missing} points are not measured yet." if missing > 0 else ""
+    if sweep.until is not None:
+        return sweep.until.sentence + told
+    if sweep.ranking:
+        return _of_layers(sweep) + told
+    known = [
+        (value, point)
+        for point in sweep.measured
+        if point.report is not None and (value := number(last_row(point.report, _first(sweep)))) is not None
+    ]
+    if not known:
+        return f"{len(sweep.measured)} points were measured.{told}"
+    low, high = min(known, key=lambda pair: pair[0]), max(known, key=lambda pair: pair[0])
+    texts = numbers([low[0], high[0]])
+    ends = f"{texts[0]} ({low[1].label}) to {texts[1]} ({high[1].label})"
+    return f"At the last layer {_first(sweep)} goes from {ends}.{told}"
+
+
+def _first(sweep: Sweep) -> str:
+    """The measure that a sentence is about."""
+    from rankscope.sweeps.curves import labels
+
+    return next(iter(labels(sweep.points)), "mu_bar")
+
+
+def _of_layers(sweep: Sweep) -> str:
+    """Which layers matter most and least."""
+    most, least = sweep.ranking[0], sweep.ranking[-1]
+    name = next(axis.name for axis in sweep.axes if over_layers(axis.name))
+    by = "the loss" if most.loss_change is not None else RESIDUAL
+    ends = [
+        (effect.loss_change if most.loss_change is not None else effect.changes.get(RESIDUAL))
+        for effect in (most, least)
+    ]
+    texts = [f"{value:+.3g}" if value is not None else "unknown" for value in ends]
+    return (
+        f"Layer {shown(most.values[name])} matters most to {by} ({texts[0]}), "
+        f"layer {shown(least.values[name])} least ({texts[1]})."
+    )
