@@ -5,6 +5,7 @@ SHELL := /bin/sh
 export HF_HUB_OFFLINE ?= 1
 
 python := .venv/bin/python
+at_once := --numprocesses auto --maxprocesses 4 --dist loadfile
 install = @python=$$(sh .ci/find-python) && "$$python" .ci/install.py
 
 help: ## list the targets
@@ -36,11 +37,11 @@ types: ## check the types
 
 test: ## install what the tests need and run them, without the model packages and the slow ones
 	$(install) test
-	$(python) -m pytest --quiet
+	$(python) -m pytest --quiet $(at_once)
 
 test-all: ## run every test, with the model packages and the slow ones
 	$(install) check
-	$(python) -m pytest --quiet -m ''
+	$(python) -m pytest --quiet $(at_once) -m ''
 
 docs: ## write the generated pages of docs/ and build the site into build/site
 	$(install) test

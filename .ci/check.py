@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ".venv/bin/python"
+# A file of tests on each core; more than 4 at once would want more memory than a small machine has.
+AT_ONCE = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 PARTS = {
     "install": [sys.executable, ".ci/install.py", "check"],
     "browser": [sys.executable, ".ci/browser.py"],
@@ -24,7 +26,7 @@ PARTS = {
     "docs": [PYTHON, "docs/generate.py", "--check"],
     "site": [PYTHON, "docs/build.py"],
     "doctests": [PYTHON, "-m", "pytest", "--quiet", "rankscope"],
-    "tests": [PYTHON, "-m", "pytest", "--quiet", "--cov", "--cov-report=", "tests"],
+    "tests": [PYTHON, "-m", "pytest", "--quiet", "--cov", "--cov-report=", *AT_ONCE, "tests"],
 }
 # How the tests say that they skip because a package is missing. Here none may be.
 MISSING = re.compile(r"^SKIPPED.*(which `make check` installs|not installed|in the extra)", re.MULTILINE)
@@ -60,6 +62,7 @@ def main() -> int:
         The exit code.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run on every core already
     results = {}
     for name, command in PARTS.items():
         results[name] = run(name, command)
