@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 40  # points; of a longer sweep some are shown
 _CURVES = 6  # of a plot over depth
+_SHORT = 12  # signs of a heading that stays on one line
 _TALL = 15  # lines of a plot
 _SIDE_BY_SIDE = 150  # columns of a screen on which both plots stand beside each other
 
@@ -92,7 +93,7 @@ def _points(screen: Screen, sweep: Sweep) -> None:
 
 def _heading(label: str) -> str:
     """A heading in lines, the names of measures shortened."""
-    return Column(label, label, ()).heading
+    return label if len(label) <= _SHORT else Column(label, label, ()).heading
 
 
 def _width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
