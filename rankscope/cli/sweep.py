@@ -103,7 +103,6 @@ def _outputs(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @click.pass_context
 def command(ctx: click.Context, /, models: tuple[str, ...], **given: Any) -> int:
     """Read what is swept, measure, write the outputs, show."""
-    from rankscope.edits import split_model
     from rankscope.renderers import SWEEPS, check, save_all, screen_for
     from rankscope.sweeps.keeping import Kept
     from rankscope.sweeps.searches import search_of
@@ -117,7 +116,7 @@ def command(ctx: click.Context, /, models: tuple[str, ...], **given: Any) -> int
     wanted = asked([aliases.get(model, model) for model in models], given["edit"], given["over"])
     search = search_of(wanted, given["until"], given["per_layer"])
     for model in wanted.models:
-        _slips.check(ctx, split_model(model, aliases)[0], aliases)
+        _slips.check(ctx, model, aliases)
     kept = [Kept(folder, folder=True) for folder in ctx.meta["folders"]]
     kept += [Kept(path, folder=False) for path in outputs if path.suffix.lower() == ".json"]
     for place in kept:
