@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SHORT, LONG, WIDE = Setting(8, 128), Setting(8, 512), Setting(4, 1024)
+SMALL = replace(SHORT, width=256, heads=4, vocab=256)
 BLOCKS = replace(LONG, depth=2, vocab=256)
 FLAT = Setting(2, 512, vocab=256)
 IN_TURN: dict[str, tuple[Setting, tuple[str, ...]]] = {
     "8×128": (SHORT, ("plain", "backward", "forward", "quick")),
     "8×128, 5 batches": (replace(SHORT, batches=5), ("plain", "forward")),
     "8×512": (LONG, ("plain", "backward", "forward", "quick")),
+    "edits": (SMALL, ("plain", "λ = 1", "λ = 0.5", "trace", "edit")),
     "spectra": (BLOCKS, ("plain", "same", "naive")),
     "spectra, 1 thread": (BLOCKS, ("plain", "same", "naive")),
 }

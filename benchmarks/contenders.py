@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import peers
+from benchmarks import edited, peers
 from rankscope import probe
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ Numbers = dict[tuple[int, int], tuple[float, ...]]
 
 def plain(job: Job) -> None:
     """The model alone, without gradients."""
-    with torch.no_grad():
-        for ids in job.batches:
-            job.model(ids)
+    job.forward()
 
 
 def backward(job: Job) -> None:
@@ -115,5 +113,6 @@ CONTENDERS: dict[str, Callable[[Job], Any]] = {
     "same": ours(*SAME),
     "pooled": ours("pooled:effective_rank_centered"),
     "naive": naive,
+    **edited.CONTENDERS,
     **{name: partial(peers.run, peer) for name, peer in peers.PEERS.items()},
 }

@@ -72,6 +72,12 @@ class Job:
             torch.randint(setting.vocab, shape, generator=generator) for _ in range(setting.batches)
         ]
 
+    def forward(self) -> None:
+        """Run the model alone on every batch, without gradients."""
+        with torch.no_grad():
+            for ids in self.batches:
+                self.model(ids)
+
     def first(self) -> Job:
         """The same model with the first batch alone."""
         job = copy(self)

@@ -144,6 +144,8 @@ def _per_spectrum(results: Results) -> float | None:
 
 
 PROBE = "a whole rankscope.probe: options, trace of the model, batches, report"
+WIDTH = "12 blocks of width 256, one batch"
+EDITED = f"{WIDTH}; the forward pass alone: the model was traced and the edit made before"
 ONCE = "once, each in a process of its own"
 CPU: tuple[Target, ...] = (
     Target(
@@ -186,6 +188,28 @@ CPU: tuple[Target, ...] = (
         "probe `full` / plain forward + backward, 8×512",
         f"{ONCE}; every measure in every form, weights' gradients too; the backward's median of the run",
         lambda r: r["once"]["full 8×512"]["seconds"] / statistics.median(r["timing"]["8×512"]["backward"]),
+    ),
+    Target(
+        "edit λ = 0.5 / plain forward, 8×128",
+        f"{EDITED}; the skip of all 24 sums times a number",
+        _ratio("edits", "λ = 0.5", "plain"),
+        1.10,
+    ),
+    Target(
+        "edit λ = 1 / plain forward, 8×128",
+        f"{EDITED}; every place is met, and left as it is",
+        _ratio("edits", "λ = 1", "plain"),
+        1.10,
+    ),
+    Target(
+        "a traced forward / plain forward, 8×128",
+        f"{WIDTH}; every operation of the whole batch is watched, which edits and probes do once, for one sequence",
+        _ratio("edits", "trace", "plain"),
+    ),
+    Target(
+        "a whole `rankscope.edit` / plain forward, 8×128",
+        f"{WIDTH}; inputs read, trace of 31 tokens, plan, and one edited forward pass",
+        _ratio("edits", "edit", "plain"),
     ),
     Target(
         "extra time against the naive hook, one thread",

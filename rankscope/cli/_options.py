@@ -225,10 +225,21 @@ _SCREEN = (
 )
 
 
-def _results(
+def results(
     written: str, formats: str, more: str, *others: tuple[tuple[str, ...], dict[str, Any]], **special: Any
 ) -> Callable[[_F], _F]:
-    """Where the result of a command goes: to files, and in which form to the screen."""
+    """Where the result of a command goes: to files, and in which form to the screen.
+
+    Args:
+        written: what `-o` does.
+        formats: those beside the table.
+        more: what `--verbose` shows.
+        *others: further options.
+        **special: settings of `-o` that differ.
+
+    Returns:
+        A decorator.
+    """
     files = {"multiple": True, "type": _FILE, "callback": _outputs, "metavar": "FILE", **special}
     form = f"table (default), {formats}: for the screen, and files without a known suffix."
     return _section(
@@ -243,28 +254,10 @@ def _results(
 
 _WIDE = _option("--wide", is_flag=True, help="CSV: a column a measure.")
 _ALL_COLUMNS = "All columns, whatever the width."
-output = _results("Write the report", "json, jsonl, csv, md, html, parquet", _ALL_COLUMNS, _WIDE)
-comparison = _results("Write the comparison", "json, csv, md, html", "All layers and columns, whatever the width.")
-certificate = _results("Write the certificate", "json, csv, md, html", "All sequences, and all columns.")
-findings = _results(
-    "Write what was found", "json, junit (.xml), github, md or html", "Every number that does not hold."
-)
-
-
-def sweep(read: Callable[..., Any]) -> Callable[[_F], _F]:
-    """The outputs of a sweep, which may be folders.
-
-    Args:
-        read: takes the outputs apart, as click calls it.
-
-    Returns:
-        A decorator.
-    """
-    told = "Write the sweep, or a report a point to DIR/"
-    every = "Every point and every measure, whatever the width."
-    return _results(told, "json, csv, md, html", every, type=str, callback=read, metavar="FILE|DIR/")
-
-
+output = results("Write the report", "json, jsonl, csv, md, html, parquet", _ALL_COLUMNS, _WIDE)
+comparison = results("Write the comparison", "json, csv, md, html", "All layers and columns, whatever the width.")
+certificate = results("Write the certificate", "json, csv, md, html", "All sequences, and all columns.")
+findings = results("Write what was found", "json, junit (.xml), github, md or html", "Every number that does not hold.")
 # For what is looked at and not kept.
 page = _section(
     "Output",

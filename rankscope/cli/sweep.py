@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rankscope.sweeps import Point, Sweep
     from rankscope.sweeps.keeping import Kept
+    from rankscope.sweeps.searches import Search
     from rankscope.sweeps.spots import Asked
-    from rankscope.sweeps.until import Search
 
 _HELP = """Measure MODEL at every value of an edit, or of options of the zoo, on the same inputs; draw the curve.
 
@@ -91,16 +91,22 @@ def _outputs(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @_options.model
 @_options.inputs
 @_options.measuring
-@_options.sweep(_outputs)
+@_options.results(
+    "Write the sweep, or a report a point to DIR/",
+    "json, csv, md, html",
+    "Every point and every measure, whatever the width.",
+    type=str,
+    callback=_outputs,
+    metavar="FILE|DIR/",
+)
 @_options.config
 @click.pass_context
 def command(ctx: click.Context, /, models: tuple[str, ...], **given: Any) -> int:
     """Read what is swept, measure, write the outputs, show."""
-    from rankscope.edits import split_model
     from rankscope.renderers import SWEEPS, check, save_all, screen_for
     from rankscope.sweeps.keeping import Kept
+    from rankscope.sweeps.searches import search_of
     from rankscope.sweeps.spots import asked
-    from rankscope.sweeps.until import search_of
 
     terminal = ctx.ensure_object(Terminal)
     form, outputs = ctx.params["form"], list(ctx.params["outputs"])
@@ -110,7 +116,7 @@ def command(ctx: click.Context, /, models: tuple[str, ...], **given: Any) -> int
     wanted = asked([aliases.get(model, model) for model in models], given["edit"], given["over"])
     search = search_of(wanted, given["until"], given["per_layer"])
     for model in wanted.models:
-        _slips.check(ctx, split_model(model, aliases)[0], aliases)
+        _slips.check(ctx, model, aliases)
     kept = [Kept(folder, folder=True) for folder in ctx.meta["folders"]]
     kept += [Kept(path, folder=False) for path in outputs if path.suffix.lower() == ".json"]
     for place in kept:

@@ -13,6 +13,7 @@ import torch
 from rankscope.capture.session import call, undisturbed
 from rankscope.comparison.subjects import letter, naming, other_inputs
 from rankscope.comparison.unlike import kinds, kinds_of_specs, unlike
+from rankscope.edits import split_model
 from rankscope.errors import CaptureError, InputError
 from rankscope.inputs import InputOptions, from_python, gather
 from rankscope.inputs.arguments import Parameters, parameters
@@ -21,7 +22,7 @@ from rankscope.inputs.shared import fingerprint_of, renamed
 from rankscope.pipeline import ALONE, MeasureOptions, check_options, measure
 from rankscope.placing import placed, to_model
 from rankscope.records import Note
-from rankscope.sources import LoadOptions, open_model
+from rankscope.sources import LoadOptions, edited, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,6 +67,7 @@ class Probing:
         self._told = inputs is not None or given_source(gathering) is not None
         self._origin: str | None = None  # whose inputs all see, where the user named none
         self._kinds: list[Any] = []
+        self._opened: tuple[str, tuple[str, ...], Source] | None = None
 
     def __call__(
         self, models: Sequence[tuple[int, Any]], saved: Subject | None
@@ -80,8 +82,7 @@ class Probing:
     def _one(self, number: int, model: Any, saved: Subject | None) -> tuple[Report, float | None]:
         """The report of one model, and the seconds of a forward pass."""
         self._stage("opening the model")
-        source = open_model(model, self._load)
-        self._tell(*source.notes)
+        source = self._open(model)
         try:
             inputs = self._inputs_of(source, saved)
             report = measure(source, inputs, self._measuring, progress=self._progress)
@@ -95,6 +96,22 @@ class Probing:
         report = replace(report, inputs={**report.inputs, "sha256": self._sha256})
         self._stage("timing the forward pass")
         return report, forward_seconds(source, next(iter(inputs.batches)), self._measuring)
+
+    def _open(self, model: Any) -> Source:
+        """Open a model; what differs from the one before by its edits alone stays open."""
+        if not isinstance(model, str):
+            self._opened = None
+            source = open_model(model, self._load)
+            self._tell(*source.notes)
+            return source
+        text, edits = split_model(model, self._load.aliases)
+        known, before, source = self._opened or ("", (), None)
+        if source is None or known != text or not (edits or before):
+            self._opened = source = None  # let go before the next is read
+            source = open_model(text, self._load)
+            self._tell(*source.notes)
+        self._opened = text, edits, source
+        return edited(source, edits)
 
     def _inputs_of(self, source: Source, saved: Subject | None) -> Inputs:
         """The batches for one model; the first gathers them."""

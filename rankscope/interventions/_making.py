@@ -74,7 +74,7 @@ def _nothing(edit: Edit, scene: Scene) -> CaptureError:
     return CaptureError(
         "RS450",
         f"edit {edit} finds nothing to act on in {len(scene.layers)} layers",
-        details=[("seen", "; ".join(seen) or "no sum of a layer's input and what it makes of it")],
+        details=[("seen", "; ".join(seen) or "no sum of a skip and its branch: a gate or a fused kernel may hold it")],
         remedies=[
             ("Look at what was recognised", "rankscope inspect MODEL"),
             ("Choose sums yourself", "rankscope.edit(model, …, choose=lambda add: add.status != 'outside')"),

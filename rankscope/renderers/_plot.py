@@ -43,8 +43,13 @@ def plot(
     Example:
         >>> from rankscope.renderers._axis import Axis
         >>> curve = Series("net", (0, 1, 2), (1.0, 0.5, 0.0))
-        >>> print("|".join(plot([curve], (Axis(0, 2), Axis(0, 1)), (24, 5), "layer k", False)))
-        1 |o..                 |  |   .....            |0 |        .......o    |...
+        >>> for line in plot([curve], (Axis(0, 2), Axis(0, 1)), (24, 5), "layer k", False):
+        ...     print(line.lstrip())
+        1 |o....
+        0.5 |     ...o....
+        0 |             ....o
+        +------------------
+        0     1       2
     """
     labels = {tick: _text(tick) for tick in axes[1].ticks(4)}
     margin = max(map(len, labels.values()), default=1)

@@ -61,7 +61,7 @@ def lines(sweep: Sweep, measures: Sequence[str]) -> Lines:
             for point in points
         ]
     for label in measures:
-        columns[label] = _numbers([last_row(point.report, label) if point.report else None for point in points])
+        columns[label] = _numbers([last_row(point, label) for point in points])
     if any(point.loss is not None for point in points):
         texts = numbers([point.loss for point in points])
         columns["loss"] = [text or "—" for text in texts]

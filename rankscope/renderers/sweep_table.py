@@ -27,7 +27,7 @@ from rankscope.renderers._sweep import (
 from rankscope.sweeps.axes import label as label_of
 from rankscope.sweeps.curves import last_row
 from rankscope.sweeps.words import sentence
-from rankscope.table import number, numbers
+from rankscope.table import Column, number, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 40  # points; of a longer sweep some are shown
 _CURVES = 6  # of a plot over depth
+_SHORT = 12  # signs of a heading that stays on one line
 _TALL = 15  # lines of a plot
 _SIDE_BY_SIDE = 150  # columns of a screen on which both plots stand beside each other
 
@@ -78,39 +79,64 @@ def _points(screen: Screen, sweep: Sweep) -> None:
     measures = first_measures(sweep, 13)
     while True:
         found = lines(sweep, measures)
-        widths = [max(map(len, column)) + 2 for column in zip(_heads(found.headings), *found.rows, strict=True)]
-        if screen.style.every or len(measures) <= 1 or sum(widths) <= screen.width:
+        if screen.style.every or not measures or _width(found.headings, found.rows) <= screen.width:
             break
         measures = measures[:-1]
-    grid = screen.grid([(heading, "left" if heading == "verdict" else "right") for heading in found.headings])
     rows = list(found.rows)
     if len(rows) > MOST_LINES and not screen.style.every:
         rows = [rows[round(i * (len(rows) - 1) / (MOST_LINES - 1))] for i in range(MOST_LINES)]
-    for row in rows:
-        grid.add_row(*(Text(text) for text in row))
-    screen.console.print(grid)
+    _grid(screen, found.headings, rows, {"verdict", "rule"})
     if len(rows) < len(found.rows):
         screen.line(f"{len(rows)} of {len(found.rows)} points; --verbose shows all", "dim")
     screen.line("each measure at the last layer of its stack", "dim")
 
 
-def _heads(headings: Sequence[str]) -> tuple[str, ...]:
-    return tuple(headings)
+def _heading(label: str) -> str:
+    """A heading in lines, the names of measures shortened."""
+    return label if len(label) <= _SHORT else Column(label, label, ()).heading
+
+
+def _width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The columns that a table takes."""
+    heads = [max(map(len, _heading(heading).splitlines())) for heading in headings]
+    return sum(max(head, *(len(row[i]) for row in rows)) + 2 for i, head in enumerate(heads))
+
+
+def _grid(screen: Screen, headings: Sequence[str], rows: Sequence[Sequence[str]], words: set[str]) -> None:
+    """A table whose headings end above their columns."""
+    texts = [_heading(heading) for heading in headings]
+    height = max(text.count("\n") for text in texts)
+    padded = ["\n" * (height - text.count("\n")) + text for text in texts]
+    sides = ["left" if heading in words else "right" for heading in headings]
+    grid = screen.grid(list(zip(padded, sides, strict=True)))
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    screen.console.print(grid)
 
 
 def _ranking(screen: Screen, sweep: Sweep) -> None:
     """Which layer matters most."""
-    measures = [name for name in first_measures(sweep, 3) if any(name in effect.changes for effect in sweep.ranking)]
+    measures = [name for name in first_measures(sweep, 6) if any(name in effect.changes for effect in sweep.ranking)]
     loss = any(effect.loss_change is not None for effect in sweep.ranking)
-    heads = [("rank", "right"), ("layer", "left"), *([("Δ loss", "right")] if loss else [])]
-    grid = screen.grid([*heads, *((f"Δ {name}", "right") for name in measures)])
+    sign = "Δ" if screen.style.unicode else "delta"
     shown = sweep.ranking if screen.style.every else sweep.ranking[:MOST_LINES]
-    for effect in shown:
-        cells = [str(effect.rank), label_of(effect.values)]
-        cells += [_signed(effect.loss_change)] if loss else []
-        cells += [_signed(effect.changes.get(name)) for name in measures]
-        grid.add_row(*map(Text, cells))
-    screen.console.print(grid)
+
+    def table(names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+        heads = ["rank", "layer", *([f"{sign} loss"] if loss else []), *(f"{sign} {name}" for name in names)]
+        rows = [
+            [
+                str(effect.rank),
+                label_of(effect.values),
+                *([_signed(effect.loss_change)] if loss else []),
+                *(_signed(effect.changes.get(name)) for name in names),
+            ]
+            for effect in shown
+        ]
+        return heads, rows
+
+    while measures and _width(*table(measures)) > screen.width:
+        measures = measures[:-1]
+    _grid(screen, *table(measures), {"layer"})
     screen.line("changes against the model as it is, the largest first", "dim")
 
 
@@ -143,7 +169,7 @@ def _pictures(screen: Screen, sweep: Sweep) -> None:
 def _over_depth(screen: Screen, sweep: Sweep, measure: str, width: int) -> list[str]:
     """The measure over the layers, a curve a point."""
     points = chosen(ordered(sweep), min(_CURVES, MOST))
-    curves = [rows_of(point.report, measure) for point in points if point.report]
+    curves = [rows_of(point, measure) for point in points]
     axes = depth_axes(curves, 0.0, 1.0 if measure.startswith("mu_bar") else 0.0)
     if axes is None:
         return []
@@ -163,7 +189,7 @@ def _against(screen: Screen, sweep: Sweep, measure: str, width: int) -> list[str
         return []
     series = []
     for name, points in along(sweep, column, measure)[:MOST]:
-        ys = tuple(number(last_row(point.report, measure)) if point.report else None for _, point in points)
+        ys = tuple(number(last_row(point, measure)) for _, point in points)
         series.append(Series(name, tuple(x for x, _ in points), ys))
     xs = [x for curve in series for x in curve.x]
     ys_known = [y for curve in series for y in curve.y if y is not None]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rankscope.sources._state import State
 
-__all__ = ["FORMS", "Form", "Kind", "LoadOptions", "format_of", "open_model"]
+__all__ = ["FORMS", "Form", "Kind", "LoadOptions", "edited", "format_of", "open_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,23 @@ def open_model(spec: str | Path | nn.Module, options: LoadOptions = _DEFAULTS) -
     check_flags(options.allow, options.trust_sha256)
     text, edits = split_model(os.fspath(spec), options.aliases)
     read_edits(edits)
-    source = usable(_unused(_open(text, options, ()), options))
+    return edited(usable(_unused(_open(text, options, ()), options)), edits)
+
+
+def edited(source: Source, edits: tuple[str, ...]) -> Source:
+    """The same model with edits, which are in force while it is measured.
+
+    Args:
+        source: an opened model without any.
+        edits: each as typed.
+
+    Returns:
+        The source, its spec with the edits after it.
+
+    Example:
+        >>> edited(open_model(nn.Linear(2, 3)), ("no_skip",)).spec
+        'Linear+no_skip'
+    """
     return dataclasses.replace(source, spec="+".join((source.spec, *edits)), edits=edits)
 
 

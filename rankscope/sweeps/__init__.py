@@ -13,8 +13,8 @@ from rankscope.errors import UsageError
 from rankscope.requirements import Requirement, needed
 from rankscope.sweeps.records import SCHEMA, Effect, Found, Point, Sweep
 from rankscope.sweeps.saved import read_sweep
+from rankscope.sweeps.searches import Search, search_of
 from rankscope.sweeps.spots import asked
-from rankscope.sweeps.until import Search, search_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

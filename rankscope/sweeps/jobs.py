@@ -108,12 +108,21 @@ class _Worker:
         self._closed = True
         if self._process is not None:
             self._process.kill()
-            with contextlib.suppress(OSError):  # of a last question that was not read
-                self._process.communicate()
+            _shut(self._process)
+            self._process.wait()
+
+
+def _shut(process: subprocess.Popen[bytes]) -> None:
+    """Close both pipes, also where a last question was not read."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> str:
     """How a process ended, in words."""
+    _shut(process)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
     code = process.returncode

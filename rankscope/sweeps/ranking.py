@@ -33,8 +33,8 @@ def ranking(axes: Sequence[Axis], points: Sequence[Point], reference: Point | No
     """
     if reference is None or reference.report is None or not any(over_layers(axis.name) for axis in axes):
         return ()
-    before = finals(reference.report)
-    found = [(point, _changes(before, finals(point.report))) for point in points if point.report is not None]
+    before = finals(reference)
+    found = [(point, _changes(before, finals(point))) for point in points if point.report is not None]
     main = RESIDUAL if before.get(RESIDUAL) is not None else next((n for n, v in before.items() if v is not None), "")
 
     def loss_change(point: Point) -> float | None:

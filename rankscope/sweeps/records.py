@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rankscope.plain import finite
 from rankscope.records import Note, Report, Row
 from rankscope.sweeps.axes import label
+from rankscope.table import tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
     from rankscope.requirements.findings import Outcome
     from rankscope.sweeps.axes import Axis
     from rankscope.sweeps.ranges import Value
+    from rankscope.table import Table
 
 SCHEMA = "rankscope.sweep/1"
 Origin = Literal["reference", "range", "search"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Point:
     """One point of a sweep: the value of each swept column, and the report of the model there.
 
@@ -50,6 +53,12 @@ class Point:
         if self.origin == "reference":
             return "as it is"
         return label(self.values)
+
+    @cached_property
+    def table(self) -> Table | None:
+        """The stack with the most layers, which pictures show; None where there are no rows."""
+        found = tables(self.report) if self.report is not None else ()
+        return max(found, key=lambda table: len(table.index), default=None)
 
     @property
     def key(self) -> tuple[tuple[str, Value], ...]:

@@ -16,11 +16,12 @@ from rankscope.sweeps.ranking import ranking
 from rankscope.sweeps.records import Found, Point, Sweep
 from rankscope.sweeps.saved import resumed
 from rankscope.sweeps.spots import names_of
-from rankscope.sweeps.until import Search, number_of, outcome, per_layer, search
+from rankscope.sweeps.until import number_of, outcome, per_layer, search
 
 if TYPE_CHECKING:
     from rankscope.sweeps.keeping import Kept
     from rankscope.sweeps.measuring import Measuring
+    from rankscope.sweeps.searches import Search
     from rankscope.sweeps.spots import Asked
 
 Tell = Callable[[Point, int, int], None]

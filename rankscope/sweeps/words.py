@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rankscope.depth import RESIDUAL
 from rankscope.sweeps.axes import over_layers, shown
-from rankscope.sweeps.curves import FIRST, last_row
+from rankscope.sweeps.curves import FIRST, labels, last_row
 from rankscope.table import number, numbers
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def line_of(point: Point) -> str:
         return f"{point.label}: not measured: {point.reason}"
     parts = []
     for label in FIRST:
-        if (value := number(last_row(point.report, label))) is not None:
+        if (value := number(last_row(point, label))) is not None:
             parts.append(f"{label} {numbers([value])[0]} at the last layer")
             break
     parts += [verdict_of(point.report)] if verdict_of(point.report) else []
@@ -70,24 +70,14 @@ def sentence(sweep: Sweep) -> str:
         return sweep.until.sentence + told
     if sweep.ranking:
         return _of_layers(sweep) + told
-    known = [
-        (value, point)
-        for point in sweep.measured
-        if point.report is not None and (value := number(last_row(point.report, _first(sweep)))) is not None
-    ]
+    first = next(iter(labels(sweep.points)), "mu_bar")
+    known = [(value, point) for point in sweep.measured if (value := number(last_row(point, first))) is not None]
     if not known:
         return f"{len(sweep.measured)} points were measured.{told}"
     low, high = min(known, key=lambda pair: pair[0]), max(known, key=lambda pair: pair[0])
     texts = numbers([low[0], high[0]])
     ends = f"{texts[0]} ({low[1].label}) to {texts[1]} ({high[1].label})"
-    return f"At the last layer {_first(sweep)} goes from {ends}.{told}"
-
-
-def _first(sweep: Sweep) -> str:
-    """The measure that a sentence is about."""
-    from rankscope.sweeps.curves import labels
-
-    return next(iter(labels(sweep.points)), "mu_bar")
+    return f"At the last layer {first} goes from {ends}.{told}"
 
 
 def _of_layers(sweep: Sweep) -> str:

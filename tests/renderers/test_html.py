@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from large_page import MOST, large_pages, large_reports
 from reports import HOSTILE, SEQUENCES, a_hostile_report, a_report, block_row, undefined_report
+from swept import a_hostile_sweep, a_sweep, over_layers, searched
 
 from rankscope import compare
 from rankscope.cli import main
 from rankscope.depth import RESIDUAL
 from rankscope.records import Report, Vector, display_name
-from rankscope.renderers import COMPARISONS, FINDINGS, RENDERERS, save
+from rankscope.renderers import COMPARISONS, FINDINGS, RENDERERS, SWEEPS, save
 from rankscope.renderers._axis import Axis
 from rankscope.renderers._page.grids import spans
 from rankscope.renderers._svg import Chart, Line, draw, strip
@@ -104,6 +105,10 @@ PAGES = {
     "hostile, compared": lambda: COMPARISONS["html"].text(compare(a_hostile_report(), a_report())),
     "checked": lambda: FINDINGS["html"].text(judge(a_report(decay=0.5), [parse("mu_bar >= 0.05"), parse("mu >= 0")])),
     "hostile, checked": lambda: FINDINGS["html"].text(judge(a_hostile_report(), [parse("mu_bar >= 0.5")])),
+    "swept": lambda: SWEEPS["html"].text(a_sweep(lost=2)),
+    "searched": lambda: SWEEPS["html"].text(searched()),
+    "ranked": lambda: SWEEPS["html"].text(over_layers()),
+    "hostile, swept": lambda: SWEEPS["html"].text(a_hostile_sweep()),
 }
 
 

@@ -15,10 +15,11 @@ import pytest
 from chromium import ABSENT, BROWSER, DRIVER, running
 from large_page import large_pages
 from reports import HOSTILE, a_hostile_report, a_report
+from swept import a_hostile_sweep, searched
 
 from rankscope import compare
 from rankscope.records import display_name
-from rankscope.renderers import COMPARISONS, FINDINGS, RENDERERS
+from rankscope.renderers import COMPARISONS, FINDINGS, RENDERERS, SWEEPS
 from rankscope.requirements import judge, parse
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     texts |= {f"large {name}": text for name, text in large_pages().items()}
     texts["hostile comparison"] = COMPARISONS["html"].text(compare(*found["hostile"]))
     texts["hostile findings"] = FINDINGS["html"].text(judge(found["hostile"][0], rules))
+    texts["sweep"] = SWEEPS["html"].text(searched())
+    texts["hostile sweep"] = SWEEPS["html"].text(a_hostile_sweep())
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in texts}
@@ -90,7 +93,7 @@ def quiet(browser: Browser) -> None:
     assert browser.log("browser") == []
 
 
-PAGES = ["two", "hostile", "hostile comparison", "hostile findings"]
+PAGES = ["two", "hostile", "hostile comparison", "hostile findings", "sweep", "hostile sweep"]
 PAGES += ["large reports", "large comparison", "large findings"]
 
 

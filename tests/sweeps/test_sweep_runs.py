@@ -190,8 +190,8 @@ def test_slips_of_options_are_told_before_a_model_is_opened(monkeypatch: pytest.
     for options in ({"measures": "mu_baar"}, {"loss": "lmm"}, {"jobs": 0}, {"colour": "red"}, {"device": "tpu"}):
         with pytest.raises(UsageError):
             rankscope.sweep(TINY, edit="lambda_skip=1,2", **options)  # type: ignore[arg-type]
+    monkeypatch.undo()
     with pytest.raises(UsageError, match="several processes"):
-        monkeypatch.undo()
         rankscope.sweep(nn.Linear(4, 4), nn.GELU(), inputs=torch.randn(2, 8, 4), jobs=2, layers="*")
 
 
@@ -233,9 +233,6 @@ def sound():
 
 def dies():
     return Dying(True), torch.randn(2, 8, 8)
-
-def third():
-    return Dying(False), torch.randn(2, 8, 8)
 """
 
 
@@ -243,6 +240,6 @@ def test_a_process_that_ends_costs_one_point(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "dying.py").write_text(DYING)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RANK_TEST_PARENT", str(os.getpid()))
-    found = rankscope.sweep("dying.py:sound", "dying.py:dies", "dying.py:third", jobs=2, measures="mu_bar")
+    found = rankscope.sweep("dying.py:sound", "dying.py:dies", jobs=2, measures="mu_bar")
     told = ["ok" if point.report else point.reason for point in found.points]
-    assert told == ["ok", "the process that measured it ended (exit code 9)", "ok"]
+    assert told == ["ok", "the process that measured it ended (exit code 9)"]

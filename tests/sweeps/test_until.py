@@ -10,8 +10,9 @@ from rankscope.errors import UsageError
 from rankscope.requirements import parse
 from rankscope.sweeps.axes import template
 from rankscope.sweeps.records import Point
+from rankscope.sweeps.searches import search_of
 from rankscope.sweeps.spots import asked
-from rankscope.sweeps.until import CLOSE, outcome, per_layer, search, search_of
+from rankscope.sweeps.until import CLOSE, outcome, per_layer, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable

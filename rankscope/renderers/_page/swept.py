@@ -32,7 +32,7 @@ from rankscope.sweeps.words import sentence, verdict_of
 from rankscope.table import number, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rankscope.records import Row
     from rankscope.sweeps import Point, Sweep
@@ -106,7 +106,7 @@ def _over_depth(sweep: Sweep) -> Section:
 
 def _depth_figure(points: Sequence[Point], label: str) -> Figure | None:
     """The chart of one measure over depth; None where it has no number."""
-    curves = [rows_of(point.report, label) for point in points if point.report]
+    curves = [rows_of(point, label) for point in points]
     named = list(zip([point.label for point in points], curves, strict=True))
     drawn = [_line(name, style, [(float(k), row) for k, row in rows]) for style, (name, rows) in enumerate(named)]
     xs = [x for line in drawn for x in line.x]
@@ -122,30 +122,22 @@ def _against(sweep: Sweep) -> Section:
     lede = "Each measure at the last layer, with one standard deviation over sequences to either side."
     if column is None:
         return Section(title, lede, ())
-    figures = []
-    for label in first_measures(sweep, _MOST):
-        name = f"{label} at the last layer"
-        figures.append(_value_figure(sweep, column, name, label, lambda point, of=label: _last(point, of)))  # type: ignore[misc]
+    figures = [_value_figure(sweep, column, label) for label in first_measures(sweep, _MOST)]
     known = [figure for figure in figures if figure is not None]
     loss = _loss_figure(sweep, column)
     shown = [*known[:_FIGURES], *([loss] if loss else [])]
     return Section(title, lede, tuple(shown), tuple(known[_FIGURES:]))
 
 
-def _last(point: Point, label: str) -> Row | None:
-    return last_row(point.report, label) if point.report else None
-
-
-def _value_figure(
-    sweep: Sweep, column: str, title: str, label: str, row_of: Callable[[Point], Row | None]
-) -> Figure | None:
+def _value_figure(sweep: Sweep, column: str, label: str) -> Figure | None:
+    """A measure at the last layer against the number that is swept."""
     drawn = []
     for style, (name, points) in enumerate(along(sweep, column, label)[:_CURVES]):
-        rows = [(x, row) for x, point in points if (row := row_of(point)) is not None]
+        rows = [(x, row) for x, point in points if (row := last_row(point, label)) is not None]
         drawn.append(_line(name, style, rows))
     xs = [x for line in drawn for x in line.x]
     axis = Axis(min(xs), max(xs)) if xs and min(xs) < max(xs) else None
-    return _figure(title, label, drawn, display_name(column), axis)
+    return _figure(f"{label} at the last layer", label, drawn, display_name(column), axis)
 
 
 def _loss_figure(sweep: Sweep, column: str) -> Figure | None:
