@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from rankscope import zoo
+from rankscope.zoo._parts import positions
 
 DEMO = Path(zoo.__file__).parent / "demo"
 NAMES = ("baseline", "lambda-skip")
@@ -84,6 +85,22 @@ def test_the_sample_is_english_of_one_length() -> None:
 class TestEachCheckpoint:
     def test_is_small(self, name: str) -> None:
         assert (DEMO / f"{name}.safetensors").stat().st_size <= 2 * 1024**2
+
+    def test_its_logits_are_those_of_the_layers_it_was_trained_with(self, name: str) -> None:
+        """Bit for bit, from the tensors alone: attention, λ times the input added, rows scaled to unit length."""
+        saved, lam = load_file(DEMO / f"{name}.safetensors"), facts(name)["lam"]
+        x = F.embedding(IDS, saved["embedding.weight"])
+        x = F.normalize(x + positions(128, 64, IDS.device), dim=-1, eps=torch.finfo(x.dtype).tiny)
+        for k in range(24):
+            maps = {part: saved[f"blocks.{k}.mixer.{part}.weight"] for part in ("query", "key", "value", "out")}
+            heads = [
+                F.linear(x, maps[part]).unflatten(-1, (4, 16)).transpose(1, 2) for part in ("query", "key", "value")
+            ]
+            mixed = F.scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2).flatten(-2)
+            x = F.normalize(lam * x + F.linear(mixed, maps["out"]), dim=-1, eps=torch.finfo(x.dtype).tiny)
+        logits = F.linear(F.rms_norm(x, (64,), saved["last_norm.weight"]), saved["head.weight"])
+        with torch.no_grad():
+            assert torch.equal(checkpoint(name)(IDS), logits)
 
     def test_counts_its_parameters(self, name: str) -> None:
         assert sum(p.numel() for p in checkpoint(name).parameters()) == facts(name)["parameters"]
