@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import re
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args

@@ -253,8 +253,7 @@ def results(
 
 
 _WIDE = _option("--wide", is_flag=True, help="CSV: a column a measure.")
-_ALL_COLUMNS = "All columns, whatever the width."
-output = results("Write the report", "json, jsonl, csv, md, html, parquet", _ALL_COLUMNS, _WIDE)
+output = results("Write the report", "json, jsonl, csv, md, html, parquet", "All columns, whatever the width.", _WIDE)
 comparison = results("Write the comparison", "json, csv, md, html", "All layers and columns, whatever the width.")
 certificate = results("Write the certificate", "json, csv, md, html", "All sequences, and all columns.")
 findings = results("Write what was found", "json, junit (.xml), github, md or html", "Every number that does not hold.")

@@ -105,9 +105,11 @@ class Probing:
             self._tell(*source.notes)
             return source
         text, edits = split_model(model, self._load.aliases)
-        known, before, source = self._opened or ("", (), None)
-        if source is None or known != text or not (edits or before):
-            self._opened = source = None  # let go before the next is read
+        kept, self._opened = self._opened, None
+        if kept is not None and kept[0] == text and (edits or kept[1]):
+            source = kept[2]
+        else:
+            kept = None  # let go before the next is read
             source = open_model(text, self._load)
             self._tell(*source.notes)
         self._opened = text, edits, source
