@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rankscope.certificate.words import certificates
+from rankscope.certificate.words import certificates, formless
 from rankscope.records import display_name
 from rankscope.renderers._parts import inputs_line
 from rankscope.renderers._screen import plain
@@ -142,7 +142,7 @@ def _reason(step: Step, why: str) -> str | None:
     """Why a step has no number: of the theorem, what is wrong with its form as well."""
     told = getattr(step, why)
     if told is None and why == _VALUES:
-        told = step.no_additive or (None if step.form else "its branch is not M·Y·C_V")
+        told = step.no_additive or formless(step)
     return plain(told) if told else None
 
 
