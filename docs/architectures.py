@@ -135,24 +135,29 @@ def figure(name: str, specs: list[str], measured: Mapping[str, Any]) -> str:
         lines.append(Line(label(name, spec), style, tuple(map(float, range(DEPTH + 1))), values, lost=lost))
     ends = "; ".join(f"{line.name}: {cell(line.y[-1])}" for line in lines)
     said = f"mu_bar over depth of {name}; at the last layer {ends}"
-    chart = draw(Chart(said, "layer", "mu_bar", Axis(0, DEPTH, whole=True), Axis(0, 1), tuple(lines)))
-    height = HEIGHT + ROW * -(-len(lines) // 2) + 14
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"><style>{STYLE}</style>']
+    chart = draw(Chart(said, "layer", "", Axis(0, DEPTH, whole=True), Axis(0, 1), tuple(lines)))
+    height = HEIGHT + ROW * -(-len(lines) // 2) + 22
+    size = f'width="{1.4 * WIDTH:g}" height="{1.4 * height:g}"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {WIDTH} {height}"><style>{STYLE}</style>']
     parts += [
-        f'<rect width="{WIDTH}" height="{height}" fill="var(--g)"/>',
+        f'<rect width="{WIDTH}" height="{height}" fill="var(--g)"/><text class="from" x="54" y="16">mu_bar</text>',
         str(defs()),
         f'<g class="chart">{chart}</g>',
     ]
-    for line in lines:
-        x, y = 14 + 208 * (line.style % 2), HEIGHT + 10 + ROW * (line.style // 2)
-        key = str(sample(line.style)).replace("<svg ", f'<svg x="{x}" y="{y}" width="44" height="14" ')
-        parts.append(f'{key}<text class="key" x="{x + 50}" y="{y + 11}">{line.name}</text>')
+    parts += [entry(line) for line in lines]
     text = "".join(parts).replace(
-        '<svg class="chart"', f'<svg y="6" width="{WIDTH}" height="{HEIGHT}" overflow="visible"'
+        '<svg class="chart"', f'<svg y="12" width="{WIDTH}" height="{HEIGHT}" overflow="visible"'
     )
     # A page may leave the quotes of an attribute out, XML may not; what is quoted stays.
     quoted = re.sub(BARE, lambda found: f' {found[1]}="{found[2]}"' if found[1] else found[0], text)
     return quoted.replace("><", ">\n<") + "</svg>\n"
+
+
+def entry(line: Line) -> str:
+    """A line of the legend, in one of two columns."""
+    x, y = 14 + 208 * (line.style % 2), HEIGHT + 16 + ROW * (line.style // 2)
+    key = str(sample(line.style)).replace("<svg ", f'<svg x="{x}" y="{y}" width="44" height="14" ')
+    return f'{key}<text class="key" x="{x + 50}" y="{y + 11}">{line.name}</text>'
 
 
 def cell(value: float | None) -> str:
@@ -219,7 +224,9 @@ def files(measured: Mapping[str, Any]) -> dict[str, str]:
     """The page and its figures of what was measured, by name in docs/."""
     written = texts()
     entries = architectures()
-    made = {f"architectures/{e.name}.svg": figure(e.name, written[e.name]["lines"], measured) for e in entries}
+    made = {
+        f"architectures/{each.name}.svg": figure(each.name, written[each.name]["lines"], measured) for each in entries
+    }
     sections = [section(entry, written[entry.name], measured) for entry in entries]
     stored = json.dumps(measured, ensure_ascii=False).replace('}, "', '},\n"')
     return {"architectures.md": "\n".join([HEAD, *sections]), "architectures/measured.json": stored + "\n", **made}
