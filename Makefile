@@ -46,6 +46,7 @@ test-all: ## run every test, with the model packages and the slow ones
 docs: ## write the generated pages of docs/ and build the site into build/site
 	$(install) test
 	$(python) docs/generate.py
+	$(python) docs/architectures.py
 	$(python) docs/build.py
 
 check: ## all that has to pass: format, lint, types, docs, doctests, tests; and how long each took

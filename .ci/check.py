@@ -24,6 +24,7 @@ PARTS = {
     "lint": [PYTHON, "-m", "ruff", "check", "--quiet", "."],
     "types": [PYTHON, "-m", "mypy"],
     "docs": [PYTHON, "docs/generate.py", "--check"],
+    "figures": [PYTHON, "docs/architectures.py", "--check"],
     "site": [PYTHON, "docs/build.py"],
     "doctests": [PYTHON, "-m", "pytest", "--quiet", "rankscope"],
     "tests": [PYTHON, "-m", "pytest", "--quiet", "--cov", "--cov-report=", *AT_ONCE, "tests"],

@@ -46,7 +46,8 @@ def explain(name: str) -> Explanation:
 
     Args:
         name: a measure, also with its form (``mu_bar_unit``) or scope (``pooled:effective_rank``), a code (``RS301``),
-            a preset, a verdict, a kind of decay, a status, or another word of a report (``floor``).
+            a preset, a verdict, a kind of decay, a status, another word of a report (``floor``), or a heading of a
+            table (``C_M``).
 
     Returns:
         The explanation.
@@ -62,8 +63,8 @@ def explain(name: str) -> Explanation:
     code = asked.upper().strip("[]")
     if code in catalogue():
         return _code(code)
-    if asked in _words():
-        return _word(asked)
+    if (word := _also().get(asked, asked)) in _words():
+        return _word(word)
     if asked in presets():
         return _preset(asked)
     if asked in measure_names():
@@ -157,6 +158,12 @@ def _texts() -> dict[str, dict[str, Any]]:
 
 def _words() -> dict[str, dict[str, Any]]:
     return _texts()["words"]
+
+
+@cache
+def _also() -> dict[str, str]:
+    """Headings and symbols of tables, each with the word that explains it."""
+    return {other: name for name, entry in _words().items() for other in entry.get("also", ())}
 
 
 def _code(code: str) -> Explanation:

@@ -97,3 +97,21 @@ def test_another_word_is_no_slip() -> None:
     with pytest.raises(UsageError) as caught:
         explain("nonsense")
     assert caught.value.details == ()
+
+
+def test_every_word_of_a_certificate_is_explained() -> None:
+    from rankscope.certificate import records
+    from rankscope.certificate.words import NAMES
+    from rankscope.renderers._certificate import _COLUMNS
+
+    headings, fields = ({column[i] for column in _COLUMNS} for i in (0, 1))
+    for word in {*headings, *fields, *NAMES, *NAMES.values(), *typing.get_args(records.Status)}:
+        assert explain(word).sections
+    assert explain("C_M").name == explain("Theorem 4.1").name == "theorem"
+
+
+def test_another_name_of_a_word_stands_for_one_alone() -> None:
+    entries = _texts()["words"]
+    also = [other for entry in entries.values() for other in entry.get("also", ())]
+    assert len(also) == len(set(also))
+    assert not set(also) & set(topics())

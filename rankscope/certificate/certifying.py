@@ -17,7 +17,7 @@ from rankscope.capture.maps import arrange_maps
 from rankscope.capture.session import forward
 from rankscope.certificate.matrices import NO_MATRICES, Mixed, mixers, of_maps, of_mixer
 from rankscope.certificate.projections import projections
-from rankscope.certificate.rounding import close
+from rankscope.certificate.rounding import near
 from rankscope.certificate.steps import Part, Seen, step
 from rankscope.certificate.watching import Passage, Watching
 from rankscope.records import display_name
@@ -60,14 +60,14 @@ class Certifying:
         self.short: set[int] = set()
         self.steps: dict[tuple[str, int], list[Step]] = {}  # by stack and sequence
         self.sizes: dict[tuple[str, int], tuple[int, int]] = {}
-        self.unlinked: dict[str, set[int]] = {}
+        self.unlinked: dict[tuple[str, int], set[int]] = {}  # blocks whose input is not what the one before gave
         self.shown: dict[Layer, str] = {}  # where the matrices of a block were taken from
         self._watching = Watching(plan, self._leave)
         self._mixers: dict[Layer, list[tuple[str, nn.Module]]] = {}
         self._given: dict[nn.Module, Tensor] = {}  # what the mixers of the block that runs were given
         self._maps: dict[Layer, AttentionMaps] = {}
-        self._projected: dict[Layer, Projections | str] = {}
-        self._last: dict[str, Tensor] = {}  # by stack, what its last block gave
+        self._projected: dict[Layer, Projections] = {}
+        self._last: dict[tuple[str, int], tuple[int, Tensor]] = {}  # by stack and sequence, its last block and output
         for layer, place in self.places.items():
             inside = {p.module for p in blocks if p.module is not place.module}
             found = mixers(place.module)
@@ -103,12 +103,8 @@ class Certifying:
     def _observe(self, place: Place, tensor: Tensor) -> None:
         layer = place.layer
         if place.entering:
-            last = self._last.get(layer.stack)
-            if last is not None and not close(tensor.detach(), last):
-                self.unlinked.setdefault(layer.stack, set()).add(layer.index)
             self._watching.enter(layer, tensor)
         else:
-            self._last[layer.stack] = tensor.detach().clone()
             self._watching.leave(layer, tensor)
 
     def _leave(self, passage: Passage, gave: Tensor) -> None:
@@ -140,7 +136,7 @@ class Certifying:
             try:
                 self._projected[layer] = projections(passage.products, arranged, where, *begin.shape[1:])
             except Unmeasurable as reason:
-                self._projected[layer] = str(reason)
+                return arranged, str(reason)  # the next batch may show them
         return arranged, self._projected[layer]
 
     def _reduce(self, passage: Passage, seen: Any, keep: Tensor | None, attended: Attended | str) -> None:
@@ -159,6 +155,14 @@ class Certifying:
             key = layer.stack, self.sequences + i
             self.sizes.setdefault(key, (tokens.shape[0], tokens.shape[1]))
             self.steps.setdefault(key, []).append(found)
+            self._link(key, found.index, tokens, eps)
+            self._last[key] = found.index, pick(end)
+
+    def _link(self, key: tuple[str, int], index: int, entered: Tensor, eps: float) -> None:
+        """Hold what enters a block against what the one before gave, where that one could be read."""
+        before, left = self._last.get(key, (0, entered))
+        if before != index - 1 or not near(entered, left, eps):
+            self.unlinked.setdefault(key, set()).add(index)
 
     def _mixed(self, layer: Layer, i: int, real: Tensor | None, tokens: Tensor, attended: Attended | str) -> Mixed:
         """M and C_V of one sequence: of the mixer that shows them, else of the attention maps."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rankscope.certificate.projections import Projections
 
 _FITS = 1e-4  # of ‖F‖, and so much of what float32 leaves of F beside λY
+_HIDDEN = 0.1  # of ‖F‖ that rounding may be, where F is to be told from another
 
 NO_MATRICES = "no mixing matrix is exposed: no module has mixing(x), and no attention map was seen"
 
@@ -122,7 +123,7 @@ def of_maps(
     return Mixed(size, projected.size, projected.branch(weights, stream))
 
 
-def fits(branch: Tensor, shown: Tensor, skip: float, eps: float) -> bool:
+def fits(branch: Tensor, shown: Tensor, skip: float, eps: float) -> bool | None:
     """Whether a branch is what the matrices of a mixer make of the stream.
 
     Args:
@@ -132,7 +133,10 @@ def fits(branch: Tensor, shown: Tensor, skip: float, eps: float) -> bool:
         eps: of the dtype that the model ran in.
 
     Returns:
-        Whether they agree.
+        Whether they agree; None where F could be anything, since rounding beside λY hides it.
     """
-    allowed = max(_FITS, 8 * eps) * branch.norm() + 4 * eps * skip
-    return bool((branch - shown).norm() <= allowed)
+    rounding = 2 * eps * skip
+    apart, allowed = (branch - shown).norm(), max(_FITS, 8 * eps) * branch.norm() + rounding
+    if not apart <= allowed:
+        return False
+    return None if rounding > _HIDDEN * shown.norm() else True

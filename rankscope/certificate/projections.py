@@ -92,15 +92,16 @@ def projections(seen: Products, maps: AttentionMaps, where: Axes, tokens: int, w
         raise Unmeasurable("its values are not seen, or mixed with those of another layer: C_V is not told")
     values = seen.values.permute(seen.place.order) if seen.place.order else seen.values
     values = arrange_values(values, seen.place.repeated, where, tokens)
-    weights = maps[0][0]
+    first = int(values.isfinite().flatten(1).all(1).int().argmax())  # a broken sequence shows no map
+    weights = maps[first][0]
     heads, kept, size = len(weights), values.shape[1], values.shape[3]
     if heads % kept:
         raise Unmeasurable(f"its {heads} heads do not share {kept} heads of values evenly: C_V is not told")
     value = _value_map(seen.every, values, width)
     if value is None:
         raise Unmeasurable("no one linear map was seen to make its values of the stream's width: C_V is not told")
-    shared = values[0].repeat_interleave(heads // kept, 0).to(weights.dtype)  # (heads, tokens, size)
-    out = _out_map(seen.every, (weights @ shared).transpose(0, 1).flatten(1), len(values), width)
+    shared = values[first].repeat_interleave(heads // kept, 0).to(weights.dtype)  # (heads, tokens, size)
+    out = _out_map(seen.every, (weights @ shared).transpose(0, 1).flatten(1), (first, len(values)), width)
     if out is None:
         raise Unmeasurable("no one linear map was seen to take what its heads mixed: C_V is not told")
     into = value.double().reshape(kept, size, width).repeat_interleave(heads // kept, 0)
@@ -135,16 +136,16 @@ def _value_map(every: list[Product], values: Tensor, width: int) -> Tensor | Non
     return found[0] if len(found) == 1 else None
 
 
-def _out_map(every: list[Product], mixed: Tensor, count: int, width: int) -> Tensor | None:
-    """The one weight that was given what the heads mixed: mixed (tokens, features) of the first sequence of `count`."""
+def _out_map(every: list[Product], mixed: Tensor, which: tuple[int, int], width: int) -> Tensor | None:
+    """The one weight that was given what the heads mixed: mixed (tokens, features) of sequence `which` of how many."""
     tokens, features = mixed.shape
-    found = []
+    (first, count), found = which, []
     for each in every:
         out, into = each.weight.shape
         if into != features or out != width or each.given.numel() != count * tokens * features:
             continue
         given = each.given.reshape(-1, features)
-        if any(_alike(part, mixed) for part in (given[:tokens], given[::count])):
+        if any(_alike(part, mixed) for part in (given[first * tokens :][:tokens], given[first::count])):
             found.append(each.weight.detach())
     return found[0] if len(found) == 1 else None
 

@@ -39,7 +39,7 @@ class Step:
 
     `lambda_…`: the least |λ| of this block alone with which a certificate keeps the chosen fraction of mu(Y). Where a
     number is None, `no_matrices`, `no_values`, `no_additive` or `no_seminorm` says why. `form` tells whether F was
-    seen to be Σ_g M_g Y C_g: None where there were no M and C_V to see it by.
+    seen to be Σ_g M_g Y C_g: None where there were no M and C_V to see it by, or rounding beside λY hides F.
     """
 
     index: int

@@ -26,8 +26,32 @@ def close(one: Tensor, other: Tensor) -> bool:
         return False
     if torch.equal(one, other):
         return True
-    a, b = one.double(), other.double()
+    a, b = _finite(one.double(), other.double())
     return bool((a - b).norm() <= slack(one.dtype) * torch.maximum(a.norm(), b.norm()))
+
+
+def near(one: Tensor, other: Tensor, eps: float) -> bool:
+    """Whether two float64 tensors are equal up to the rounding of a coarser dtype.
+
+    Args:
+        one: finite.
+        other: of any shape.
+        eps: that of the dtype.
+
+    Returns:
+        Whether their difference is small against the second.
+
+    Example:
+        >>> near(torch.ones(3) + 1e-3, torch.ones(3), 2**-7), near(torch.ones(3) + 1e-3, torch.ones(3), 2**-23)
+        (True, False)
+    """
+    return one.shape == other.shape and bool((one - other).norm() <= max(_LEAST, 4 * eps) * other.norm())
+
+
+def _finite(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Two tensors with 0 where neither is finite: a broken sequence says nothing of the others in its batch."""
+    broken = ~(one.isfinite() | other.isfinite())
+    return (one.masked_fill(broken, 0), other.masked_fill(broken, 0)) if bool(broken.any()) else (one, other)
 
 
 def slack(dtype: torch.dtype) -> float:
@@ -50,7 +74,8 @@ def multiple(operand: Tensor, stream: Tensor) -> float | None:
         stream: of as many numbers.
 
     Returns:
-        λ; None where the one is no multiple of the other, or either is not finite, or the stream is zero.
+        λ; None where the one is no multiple of the other, or only one is finite, or the stream is zero. Where neither
+        is finite is left out.
 
     Example:
         >>> multiple(torch.tensor([2.0, -4.0]), torch.tensor([1.0, -2.0])), multiple(torch.ones(2), torch.eye(2)[0])
@@ -58,14 +83,14 @@ def multiple(operand: Tensor, stream: Tensor) -> float | None:
     """
     if operand.is_nested or stream.is_nested or operand.numel() != stream.numel():
         return None
-    a, b = operand.double().flatten(), stream.double().flatten()
+    a, b = _finite(operand.double().flatten(), stream.double().flatten())
     size = b @ b
     lam = (a @ b) / size
     near = (a - lam * b).norm() <= slack(operand.dtype) * a.norm()
-    return _round(lam.item()) if bool(near & (size > 0) & lam.isfinite()) else None
+    return _round(lam.item(), torch.finfo(operand.dtype).eps) if bool(near & (size > 0) & lam.isfinite()) else None
 
 
-def _round(lam: float) -> float:
-    """λ without the noise that float32 leaves in it: 0.9000000043 was 0.9."""
-    short = float(f"{lam:.6g}")
-    return short if abs(lam - short) <= 1e-7 * abs(lam) else lam
+def _round(lam: float, eps: float) -> float:
+    """λ without the noise of rounding: 0.9000000043 was 0.9 in float32, and 9.9989 was 10 in bfloat16."""
+    shorter = (float(f"{lam:.{digits}g}") for digits in range(1, 7))
+    return next((short for short in shorter if abs(lam - short) <= max(1e-7, eps / 16) * abs(lam)), lam)

@@ -113,7 +113,7 @@ def _stacks(found: Certifying, plan: Plan, retain: float) -> Iterator[Stack]:
     """The stacks of which there are numbers; a sequence counts where every block that could be read has them."""
     for name in dict.fromkeys(layer.stack for layer in plan.layers):
         sequences = [
-            sequence(number, found.sizes[stack, number], steps, found.unlinked.get(stack, set()), retain)
+            sequence(number, found.sizes[stack, number], steps, found.unlinked.get((stack, number), set()), retain)
             for (stack, number), steps in found.steps.items()
             if stack == name
         ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rankscope.certificate import additive, seminorm, theorem
 from rankscope.certificate.matrices import NO_MATRICES, Mixed, fits
 from rankscope.certificate.records import Step
+from rankscope.certificate.rounding import near
 from rankscope.measures import center, norm, unit
 
 if TYPE_CHECKING:
@@ -84,13 +85,18 @@ def step(seen: Seen, retain: float) -> Step:
     if seen.why is not None or not seen.adds:
         return replace(_without(found, seen.why or NO_SKIP), mu_before=before)
     last = seen.parts[-1]
-    follows: Norm = (
-        "none" if _near(last.end, end, seen.eps) else "row" if _near(unit(last.end), end, seen.eps) else "other"
-    )
-    if any(part.by == "other" for part in seen.parts):
-        follows = "other"
+    follows = "other" if any(part.by == "other" for part in seen.parts) else _follows(last.end, end, seen.eps)
+    if follows == "none":  # what rounding, or a map too small to tell from it, did after the add is of F as well
+        seen = replace(seen, parts=(*seen.parts[:-1], replace(last, end=end)))
     found = replace(found, norm=follows, lam=seen.parts[0].lam)
     return _theorem(_seminorm(_additive(found, seen, retain), seen, retain), seen, retain)
+
+
+def _follows(total: Tensor, end: Tensor, eps: float) -> Norm:
+    """What makes the output of the sum of the last add: of rows that are almost unit already, what is nearest."""
+    plain, rows = ((made - end).norm() for made in (total, unit(total)))
+    made: Norm = "row" if rows < plain else "none"
+    return made if near(unit(total) if made == "row" else total, end, eps) else "other"
 
 
 def _mu(tokens: Tensor) -> float:
@@ -105,11 +111,6 @@ def _without(found: Step, reason: str) -> Step:
     """A step of which no certificate can be had."""
     why = reason if found.mixing_norm is None and found.no_matrices is None else found.no_matrices
     return replace(found, no_additive=reason, no_seminorm=reason, no_matrices=why, no_values=found.no_values or why)
-
-
-def _near(one: Tensor, other: Tensor, eps: float) -> bool:
-    """Whether two float64 tensors are equal up to the rounding of a coarser dtype."""
-    return bool((one - other).norm() <= max(1e-6, 4 * eps) * other.norm())
 
 
 def _apart(tokens: Tensor, mu: float, eps: float) -> bool:
@@ -139,13 +140,19 @@ def _additive(found: Step, seen: Seen, retain: float) -> Step:
     found = replace(found, delta=deltas[ratios.index(x)], x=x if math.isfinite(x) else None)
     if not x < 1:
         return replace(found, no_additive=f"δ is {found.delta:.3g}, not under |λ|: a row may turn by any angle")
-    rounding = (unit(parts[-1].end) - seen.end).norm() + sum((part.begin - unit(part.begin)).norm() for part in parts)
     tokens = len(seen.begin)
-    loss = math.sqrt(tokens) * math.fsum(map(additive.chord, ratios)) + float(rounding)
+    loss = math.sqrt(tokens) * math.fsum(map(additive.chord, ratios)) + _rounding(parts, seen.end)
     mu = found.mu_before or 0.0
     if not _apart(seen.begin, mu, seen.eps):
         return replace(found, loss=loss)
     return replace(found, loss=loss, lambda_additive=additive.smallest_lambda(deltas, (1 - retain) * mu, tokens))
+
+
+def _rounding(parts: tuple[Part, ...], end: Tensor) -> float:
+    """How far rounding moved the tokens: a span begins with rows of almost unit norm, and ends in what follows."""
+    follow = (*(part.begin for part in parts[1:]), end)
+    off = [(part.begin - unit(part.begin)).norm().item() for part in parts]
+    return math.fsum(off) + math.fsum((unit(p.end) - q).norm().item() for p, q in zip(parts, follow, strict=True))
 
 
 def _ratio(delta: float, part: Part) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rankscope.certificate.records import Measured, Sequence, Theorem
+    from rankscope.certificate.records import Measured, Sequence, Step, Theorem
 
 NAMES = {"theorem": "Theorem 4.1", "additive": "additive", "seminorm": "seminorm"}
 
@@ -20,6 +20,22 @@ def certificates(found: Sequence) -> list[tuple[str, Theorem | Measured]]:
         Pairs in the order in which they are shown.
     """
     return [(NAMES["additive"], found.additive), (NAMES["theorem"], found.theorem), (NAMES["seminorm"], found.seminorm)]
+
+
+def formless(step: Step) -> str | None:
+    """Why the branch of a block with M and C_V is not known to be M·Y·C_V.
+
+    Args:
+        step: with `mixing_norm` and `value_norm`.
+
+    Returns:
+        The reason; None where it is known to be.
+    """
+    if step.form is None and step.adds > 1:
+        return "it has several adds, and the theorem is about one"
+    if step.form is None:
+        return "rounding beside λY hides whether its branch is M·Y·C_V: --dtype float64 would show it"
+    return None if step.form else "its branch is not M·Y·C_V of what enters it: a bias, an MLP or a norm is in it"
 
 
 def sentence(found: Sequence, count: int, retain: float) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rankscope.certificate.words import certificates
+from rankscope.certificate.words import certificates, formless
 from rankscope.records import display_name
 from rankscope.renderers._parts import inputs_line
 from rankscope.renderers._screen import plain
 from rankscope.table import numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Sequence as Several
 
     from rankscope.certificate import Certificate, Measured, Sequence, Stack, Step, Theorem
@@ -39,11 +40,18 @@ _COLUMNS = (
     ("mu_bar(λY+F) ≥", "mu_bar_low", _SEMINORM),
     ("mu_bar(λY+F) ≤", "mu_bar_high", _SEMINORM),
 )
-LEGEND = (
-    ("λ", "the factor of the skip, as measured; mu is of the output of the block"),
-    ("certified", "the additive certificate: mu(Y(0)) − √N Σ ε(x), x = δ/|λ|, at most mu"),
-    ("kept", "mu(λY + F)/mu(Y); its least λ, and those of the others, keep the asked fraction in that block alone"),
+_LEGEND = (  # label, text, and the headings that it is about
+    ("λ", "the factor of the skip, as measured; mu is of the output of the block", ("λ",)),
+    ("certified", "the additive certificate: mu(Y(0)) − √N Σ ε(x), x = δ/|λ|, at most mu", ("certified",)),
+    (
+        "λ, …",
+        "the least |λ| of that block alone that keeps the asked fraction of mu, by one certificate, F and M as measured",
+        ("λ, add.", "λ, semin.", "λ, theor."),
+    ),
+    ("C_M, S", "how large the mixing matrix and the value map are: ‖M‖_F and ‖C_V‖_2", ("C_M", "S")),
+    ("kept", "mu(λY + F)/mu(Y)", ("kept",)),
 )
+EXPLAIN = ("words", "rankscope explain additive, theorem, seminorm or a heading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,7 @@ def _reason(step: Step, why: str) -> str | None:
     """Why a step has no number: of the theorem, what is wrong with its form as well."""
     told = getattr(step, why)
     if told is None and why == _VALUES:
-        told = step.no_additive or (None if step.form else "its branch is not M·Y·C_V")
+        told = step.no_additive or formless(step)
     return plain(told) if told else None
 
 
@@ -169,6 +177,19 @@ def _learned(stack: Stack, steps: Several[Step]) -> dict[str, list[float | None]
             for value, step in zip(values, steps, strict=True)
         )
     }
+
+
+def legend(shown: Iterable[str]) -> list[tuple[str, str]]:
+    """What the headings of a table mean.
+
+    Args:
+        shown: the headings.
+
+    Returns:
+        Pairs (label, text), and where more can be read.
+    """
+    known = set(shown)
+    return [*((label, text) for label, text, headings in _LEGEND if known.intersection(headings)), EXPLAIN]
 
 
 def outcomes(stack: Stack) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from rankscope.renderers import CERTIFICATES, Style, renderer
 from rankscope.renderers._axis import Axis
-from rankscope.renderers._certificate import LEGEND, about, facts, grid, headings, hypotheses, outcomes, title
+from rankscope.renderers._certificate import about, facts, grid, headings, hypotheses, legend, outcomes, title
 from rankscope.renderers._screen import plain
 from rankscope.renderers._svg import Chart, Line, defs, draw
 
@@ -66,7 +66,7 @@ def _stack(stack: Stack) -> list[Markup]:
     parts.append(_table(["k", "layer", *(column.heading for column in found.columns)], lines))
     parts.append(_pairs((f"({i + 1})", reason) for i, reason in enumerate(found.reasons)))
     parts.append(_pairs(("absent", f"{', '.join(names)}: {why}") for why, names in found.absent.items()))
-    return [*parts, _pairs(LEGEND)]
+    return [*parts, _pairs(legend(column.heading for column in found.columns))]
 
 
 def _marked(text: str, mark: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from rankscope.renderers import CERTIFICATES, Style, renderer
-from rankscope.renderers._certificate import LEGEND, about, facts, grid, headings, hypotheses, outcomes, title
+from rankscope.renderers._certificate import about, facts, grid, headings, hypotheses, legend, outcomes, title
 from rankscope.renderers._markup import line, name, text
 from rankscope.renderers._screen import plain
 from rankscope.table import sparkline
@@ -49,4 +49,7 @@ def _stack(stack: Stack, style: Style) -> list[str]:
             lines.append(f"\n{column.heading} over depth: {text(sparkline(column.values, not style.unicode))}")
     lines += [f"\n({i + 1}) {text(reason)}" for i, reason in enumerate(found.reasons)]
     lines += [f"\nabsent: {text(', '.join(names))}: {text(why)}" for why, names in found.absent.items()]
-    return [*lines, *(f"\n{text(word)}: {text(told)}" for word, told in LEGEND)]
+    return [
+        *lines,
+        *(f"\n{text(word)}: {text(told)}" for word, told in legend(column.heading for column in found.columns)),
+    ]

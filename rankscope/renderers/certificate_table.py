@@ -9,12 +9,12 @@ from rich.text import Text
 from rankscope.records import display_name
 from rankscope.renderers import CERTIFICATES, Style, renderer
 from rankscope.renderers._certificate import (
-    LEGEND,
     about,
     facts,
     grid,
     headings,
     hypotheses,
+    legend,
     outcomes,
     title,
 )
@@ -85,7 +85,7 @@ def _sequence(screen: Screen, stack: Stack, sequence: Sequence) -> None:
     absent = [("absent", f"{', '.join(names)}: {why}") for why, names in found.absent.items()]
     screen.pairs(_told(screen, absent), label="dim")
     shown = {column.heading for group in (groups if screen.style.every else groups[:1]) for column in group}
-    screen.pairs(_told(screen, [(word, text) for word, text in LEGEND if word in shown]), label="dim")
+    screen.pairs(_told(screen, legend(shown)), label="dim")
     _curves(screen, found)
 
 

@@ -18,7 +18,7 @@ def test_a_demo_is_opened_and_its_blocks_are_folded(capsys: pytest.CaptureFixtur
     assert main(["inspect", "baseline"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert "Transformer, 426,048 parameters, 1.7 MB, float32 (demo)" in out
+    assert "LambdaSkip, 426,048 parameters, 1.7 MB, float32 (demo)" in out
     assert "1–24  blocks.0 … blocks.23" in out
 
 
