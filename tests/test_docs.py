@@ -64,7 +64,8 @@ def typed(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["errors.md", "measures.md", "options.md", "report.md", "comparison.md", "findings.md", "sweep.md"]
+    "name",
+    ["edits.md", "errors.md", "measures.md", "options.md", "report.md", "comparison.md", "findings.md", "sweep.md"],
 )
 def test_generated_pages_are_fresh(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generator().PAGES[name](), "run `make docs`"
@@ -109,7 +110,7 @@ def test_python_blocks_compile(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/index.md", "docs/compare-two-models.md", "docs/look-at-a-report.md"]
+    "name", ["README.md", "docs/index.md", "docs/compare-two-models.md", "docs/edits.md", "docs/look-at-a-report.md"]
 )
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
