@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the code: measures, options, error codes, and the schemas.
+"""Write the pages of docs/ that are made from the code: measures, edits, options, error codes, and the schemas.
 
 python docs/generate.py            write them
 python docs/generate.py --check    say which one is out of date, and exit 1
@@ -17,12 +17,14 @@ import click
 
 import rankscope
 from rankscope.cli._command import Command, Commands
+from rankscope.edits import known_edits, options_of
 from rankscope.errors import catalogue
 from rankscope.measures import MEASURES, PRESETS, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rankscope.declarations import Declaration, Parameter
     from rankscope.measures import Measure
 
 DOCS = Path(__file__).resolve().parent
@@ -300,7 +302,40 @@ def schema_page(name: str, text: str) -> str:
     return "\n".join(lines)
 
 
+EDIT_KINDS = {"Number": "a number", "Numbers": "numbers, one or one a block", "int": "a whole number"}
+
+
+def argument(name: str, option: Parameter, meaning: str) -> str:
+    """An argument of an edit as a row: its name, what it takes, and what it means."""
+    default = "" if option.default is None else f", {option.default:g} where nothing is said"
+    return f"| `{name}` | {EDIT_KINDS[option.kind]}{default} | {cell(meaning)} |"
+
+
+def edit_section(declared: Declaration) -> str:
+    """One edit: what it does, and its arguments."""
+    words, options = declared.keywords, options_of(declared)
+    typed = f"`{declared.name}{'=' if options else ''}{','.join(name.upper() for name in options)}`"
+    facts = [f"- Typed: {typed}", f"- Formula: `{words['formula']}`"]
+    facts += [f"- From: {words['paper']}"] if words.get("paper") else []
+    facts += [f"- Changes nothing at {words['neutral']:g}, bit for bit"] if words.get("neutral") is not None else []
+    rows = [argument(name, option, declared.meanings[name]) for name, option in options.items()]
+    table = ["", "| argument | takes | |", "|---|---|---|", *rows] if rows else []
+    return "\n".join([f"### {declared.name}\n", f"{declared.description}\n", *facts, *table, ""])
+
+
+def edits_page() -> str:
+    """The page of the edits: what lies between its two marks is made here, the rest is written by hand."""
+    mark, end = MADE.format(source="rankscope/interventions/"), "<!-- to here -->\n"
+    head, _, rest = Path(__file__).with_name("edits.md").read_text(encoding="utf-8").partition(mark)
+    edits = known_edits().values()
+    lines = ["| edit | in one line |", "|---|---|"]
+    lines += [f"| [`{edit.name}`](#{edit.name}) | {cell(edit.summary)} |" for edit in edits]
+    made = "\n".join([*lines, "", *map(edit_section, edits)])
+    return f"{head}{mark}\n{made}{end}{rest.partition(end)[2]}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "edits.md": edits_page,
     "errors.md": errors_page,
     "measures.md": measures_page,
     "options.md": options_page,

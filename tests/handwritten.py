@@ -174,3 +174,29 @@ class Tiny(nn.Module):
 def tiny(seed: int = 0) -> Tiny:
     torch.manual_seed(seed)
     return Tiny().eval()
+
+
+class UNet(nn.Module):
+    """Two steps down and up again; the long skips are added to what comes up, or joined to it."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.joined = how == "concatenating"
+        self.entry, self.exit = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(8, 8, 3, stride=2, padding=1) for _ in range(2))
+        self.up = nn.ModuleList(nn.Conv2d(16 if self.joined else 8, 8, 3, padding=1) for _ in range(2))
+
+    def forward(self, x):
+        x, left = self.entry(x), []
+        for conv in self.down:
+            left.append(x)
+            x = conv(x).relu()
+        for conv in self.up:
+            x = F.interpolate(x, scale_factor=2)
+            x = conv(torch.cat([left.pop(), x], 1) if self.joined else left.pop() + x).relu()
+        return self.exit(x)
+
+
+def unet(how: str) -> UNet:
+    torch.manual_seed(0)
+    return UNet(how).eval()

@@ -66,6 +66,7 @@ def typed(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     "name",
     [
+        "edits.md",
         "errors.md",
         "measures.md",
         "options.md",
@@ -119,7 +120,7 @@ def test_python_blocks_compile(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/index.md", "docs/compare-two-models.md", "docs/look-at-a-report.md"]
+    "name", ["README.md", "docs/index.md", "docs/compare-two-models.md", "docs/edits.md", "docs/look-at-a-report.md"]
 )
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

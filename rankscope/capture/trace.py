@@ -241,7 +241,7 @@ class Trace(TorchFunctionMode):
             new.deep, new.sums, new.weights, new.own, new.normed = new.every, 0, 0, None, False
             scoring = name in SCORES and len(operands) > 1 and not attends(name, operands)
             new.scores = operands[-1][1].near if scoring else 0
-            self.products |= scoring << len(self._origin_calls)
+            self.products |= (scoring and not summing) << len(self._origin_calls)
             if not UNLEARNED.match(name):
                 new.once, new.twice = new.every, new.twice | new.once
         elif "softmax" in name:

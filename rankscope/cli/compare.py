@@ -26,6 +26,7 @@ _HELP = """Put models and saved reports side by side: the same measures on the s
 
 \b
 rankscope compare baseline vs lambda-skip
+rankscope compare model.pt vs model.pt+lambda_skip=0 vs model.pt+lambda_skip=2
 rankscope compare before.json vs after.json -o side.md
 rankscope compare a.pt vs b.pt c.pt --arch net.py:Net --input batch.npz
 rankscope compare before.json vs model.pt --input batch.npz

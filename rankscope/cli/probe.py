@@ -19,10 +19,11 @@ rankscope probe model.pt -o report.json -o report.csv
 rankscope probe net.py:Net --weights model.safetensors --random x=8x128x64
 rankscope probe hf:DIR --text sample.txt
 rankscope probe zoo:transformer,depth=12,norm=post
+rankscope probe model.pt+lambda_skip=1.5@6..8+no_norm
 
 MODEL is a file, a Hugging Face directory, module:factory, file.py:factory, zoo:NAME, the name of a demo checkpoint, or
-an alias from the configuration. Nothing in a file is run unless you --trust it. The exit code is 0 whatever is found,
-and 3 where no number could be had.
+an alias from the configuration; edits may follow it, +EDIT=VALUE@LAYERS, which are in force while it runs. Nothing in a
+file is run unless you --trust it. The exit code is 0 whatever is found, and 3 where no number could be had.
 """
 
 

@@ -67,7 +67,7 @@ class Probing:
         self._told = inputs is not None or given_source(gathering) is not None
         self._origin: str | None = None  # whose inputs all see, where the user named none
         self._kinds: list[Any] = []
-        self._opened: tuple[str, tuple[str, ...], Source] | None = None
+        self._opened: tuple[str | None, tuple[str, ...], Source] | None = None
 
     def __call__(
         self, models: Sequence[tuple[int, Any]], saved: Subject | None
@@ -99,21 +99,15 @@ class Probing:
 
     def _open(self, model: Any) -> Source:
         """Open a model; what differs from the one before by its edits alone stays open."""
-        if not isinstance(model, str):
-            self._opened = None
-            source = open_model(model, self._load)
-            self._tell(*source.notes)
-            return source
-        text, edits = split_model(model, self._load.aliases)
-        kept, self._opened = self._opened, None
-        if kept is not None and kept[0] == text and (edits or kept[1]):
-            source = kept[2]
+        text, edits = split_model(model, self._load.aliases) if isinstance(model, str) else (model, ())
+        if self._opened and self._opened[0] == text and (edits or self._opened[1]):
+            source = self._opened[2]
         else:
-            kept = None  # let go before the next is read
+            self._opened = None  # let go before the next is read
             source = open_model(text, self._load)
             self._tell(*source.notes)
-        self._opened = text, edits, source
-        return edited(source, edits)
+        self._opened = (text if isinstance(text, str) else None), edits, source
+        return edited(source, edits) if edits else source
 
     def _inputs_of(self, source: Source, saved: Subject | None) -> Inputs:
         """The batches for one model; the first gathers them."""

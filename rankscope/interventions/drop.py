@@ -39,19 +39,27 @@ def _dropped(place: Place, stream: int) -> AtModule:
     got: list[Tensor] = []
 
     def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        got[:] = [list(tensors((args, kwargs)))[stream].clone()]  # the block may write into it
+        given = list(tensors((args, kwargs)))
+        if len(given) <= stream:
+            raise _cannot(place, "it gets no stream", [("gets", "no tensor of numbers with a fraction, such as ids")])
+        got[:] = [given[stream].clone()]  # the block may write into it
         return args, kwargs
 
     def after(args: Any, kwargs: Any, output: Any) -> Any:
         del args, kwargs
         kept, gives = got.pop(), next(tensors(output))
         if kept.shape != gives.shape:
-            raise CaptureError(
-                "RS464",
-                f"{place.layer.name} cannot be dropped: it changes the shape of its stream",
-                details=[("gets", str(list(kept.shape))), ("gives", str(list(gives.shape)))],
-                remedies=[("Drop a block that keeps it", "drop@LAYER; `rankscope inspect MODEL` lists the layers")],
-            )
+            shapes = [("gets", str(list(kept.shape))), ("gives", str(list(gives.shape)))]
+            raise _cannot(place, "it changes the shape of its stream", shapes)
         return replaced(output, 0, kept.to(gives.dtype))
 
     return AtModule(place.module_name, place.call, place.layer, "block", before=before, after=after)
+
+
+def _cannot(place: Place, why: str, details: list[tuple[str, str]]) -> CaptureError:
+    return CaptureError(
+        "RS464",
+        f"{place.layer.name} cannot be dropped: {why}",
+        details=details,
+        remedies=[("Drop a block that keeps its stream", "drop@LAYER; `rankscope inspect MODEL` lists the layers")],
+    )
