@@ -176,7 +176,9 @@ def _formless(step: Step, unlinked: set[int]) -> str | None:
         return step.no_matrices or step.no_values
     if step.form is None:
         return "it has several adds, and the theorem is about one"
-    return None if step.form else "its branch is not M·Y·C_V of what enters it: a bias, an MLP or a norm is in it"
+    return (
+        None if step.form else "its branch is not M·Y·C_V of what enters it: a bias, an MLP, a norm or an edit is in it"
+    )
 
 
 def _finite(value: float) -> float | None:

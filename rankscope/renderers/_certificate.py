@@ -78,6 +78,8 @@ def facts(certificate: Certificate) -> list[tuple[str, str]]:
     model, where = certificate.model, certificate.environment
     told = [model.get("class"), f"{model.get('parameters', 0):,} parameters", model.get("format")]
     lines = [("model", f"{plain(model.get('spec', 'model'))} ({', '.join(plain(part) for part in told if part)})")]
+    if model.get("edits"):
+        lines.append(("edits", ", ".join(plain(edit) for edit in model["edits"])))
     lines.append(("inputs", inputs_line(certificate.inputs)))
     lines.append(("run", plain(", ".join(str(where[name]) for name in ("device", "dtype") if name in where))))
     asked = f"every block is to keep {certificate.retain:.4g} of mu: a = {certificate.a:.4g}"
