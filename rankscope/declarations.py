@@ -196,10 +196,16 @@ def _parameters(node: ast.FunctionDef, assigned: Mapping[str, ast.expr]) -> dict
     missing: list[ast.expr | None] = [None] * (len(given) - len(node.args.defaults))
     pairs = [*zip(given, [*missing, *node.args.defaults], strict=True)]
     pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    kinds = {name: found for name, found in assigned.items() if not _of_tensors(found)}
     return {
         argument.arg: Parameter(
-            "" if argument.annotation is None else ast.unparse(_Names(assigned).visit(argument.annotation)),
+            "" if argument.annotation is None else ast.unparse(_Names(kinds).visit(argument.annotation)),
             None if default is None else _value(default, assigned),
         )
         for argument, default in pairs
     }
+
+
+def _of_tensors(kind: ast.expr) -> bool:
+    """Whether a kind has tensors in it: it goes by its name, such as ``Numbers``, since no tensor can be typed."""
+    return any(isinstance(node, ast.Name) and node.id == "Tensor" for node in ast.walk(kind))

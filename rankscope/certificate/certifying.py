@@ -15,6 +15,7 @@ import torch
 from rankscope.capture.layout import Unmeasurable
 from rankscope.capture.maps import arrange_maps
 from rankscope.capture.session import forward
+from rankscope.certificate.editing import MIXER, OUTPUT
 from rankscope.certificate.matrices import NO_MATRICES, Mixed, mixers, of_maps, of_mixer
 from rankscope.certificate.projections import projections
 from rankscope.certificate.rounding import near
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from rankscope.capture.maps import AttentionMaps
     from rankscope.capture.places import AttentionPlace, Place, Plan
+    from rankscope.certificate.editing import Edited
     from rankscope.certificate.projections import Projections
     from rankscope.certificate.records import Step
     from rankscope.records import Batch, Layer
@@ -45,10 +47,11 @@ class Certifying:
         plan: where its blocks are.
         run: reads what a layer gives, as a probe does.
         retain: √a.
+        edits: in force while the model runs.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, run: Run, retain: float) -> None:
-        self._model, self._run, self._retain = model, run, retain
+    def __init__(self, model: nn.Module, plan: Plan, run: Run, retain: float, edits: Edited) -> None:
+        self._model, self._run, self._retain, self._edits = model, run, retain, edits
         blocks = [place for place in plan.places if place.layer.index]
         stream = {place.layer.stack: place.stream for place in plan.places if place.entering}
         self.places = {place.layer: place for place in blocks}
@@ -79,11 +82,14 @@ class Certifying:
         self._watching.begin()
         self._last.clear()
         with contextlib.ExitStack() as exits:
+            exits.enter_context(torch.no_grad())
+            exits.enter_context(self._watching)
+            exits.enter_context(self._edits.force())  # before the hooks and after the mode, which then see the edited
+            if self._edits.actions:
+                exits.enter_context(self._watching.given)
             for module in {module for found in self._mixers.values() for _, module in found}:
                 hook = module.register_forward_pre_hook(self._enter_mixer, with_kwargs=True)
                 exits.callback(hook.remove)
-            exits.enter_context(torch.no_grad())
-            exits.enter_context(self._watching)
             forward(self._model, batch, self._plan, self._observe, None, self._attention, self.told.add)
         self.sequences += self._run.where.batch
 
@@ -110,6 +116,8 @@ class Certifying:
     def _leave(self, passage: Passage, gave: Tensor) -> None:
         """A block has run: reduce it to the steps of its sequences, and let it go."""
         place = self.places[passage.layer]
+        if self._edits.gives(place) and not passage.left_out(gave):
+            passage.why = OUTPUT
         try:
             read = partial(self._run.read, place=place)
             begin, keep = read(passage.spans[0].begin)
@@ -169,6 +177,8 @@ class Certifying:
         found = [(name, module) for name, module in self._mixers[layer] if module in self._given]
         if len(found) == 1:
             name, module = found[0]
+            if self._edits.within(".".join(filter(None, (self.places[layer].module_name, name)))):
+                return Mixed(no_matrices=MIXER)
             self.shown[layer] = f"mixing() of {display_name(name) or 'the block'}"
             return of_mixer(module, self._given[module][i : i + 1], real, tokens)
         if found:

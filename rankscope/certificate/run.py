@@ -9,10 +9,12 @@ import torch
 
 from rankscope._version import __version__
 from rankscope.capture.learned import lambdas
-from rankscope.capture.planning import planned
+from rankscope.capture.plan import plan
+from rankscope.capture.planning import traced
 from rankscope.capture.session import undisturbed
 from rankscope.capture.wrappers import class_name
 from rankscope.certificate.certifying import MIN_TOKENS, Certifying
+from rankscope.certificate.editing import edited
 from rankscope.certificate.overall import sequence, worst_first
 from rankscope.certificate.records import Block, Certificate, Stack
 from rankscope.certificate.words import sentence
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 def certified(
     source: Source, inputs: Inputs, options: MeasureOptions, retain: float, progress: Progress | None = None
 ) -> Certificate:
-    """Certify a model on inputs.
+    """Certify a model on inputs, with its edits in force.
 
     Args:
         source: the model.
@@ -60,15 +62,17 @@ def certified(
             fingerprint.update(given)
             batch = to_model(given, device, dtype)
             if found is None:
-                plan, declared = planned(model, batch, inputs.layout, options.layers, options.skip_layers)
-                run = Run(model, plan, Reduction(resolve(["mu"])), inputs.layout, declared)
-                found = Certifying(model, plan, run, retain)
+                seen = traced(model, batch, inputs.layout)
+                blocks = plan(seen[0], options.layers, options.skip_layers)
+                edits = edited(model, seen, blocks, source.edits, options.layers)
+                run = Run(model, blocks, Reduction(resolve(["mu"])), inputs.layout, seen[0].declared)
+                found = Certifying(model, blocks, run, retain, edits)
             if progress:
                 progress(f"batch {number + 1}", number, None)
             found.batch(batch)
     if found is None:
         raise InputError("RS250", "the inputs hold no batch: nothing was measured")
-    stacks = tuple(_stacks(found, plan, retain))
+    stacks = tuple(_stacks(found, blocks, retain))
     if not any(step.mu is not None for stack in stacks for each in stack.sequences for step in each.steps):
         nothing = _nothing(found, stacks)
         raise nothing
@@ -79,6 +83,7 @@ def certified(
             "format": source.format,
             "sha256": source.sha256,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "edits": list(edits.told),
         },
         retain=retain,
         a=retain**2,
@@ -90,7 +95,7 @@ def certified(
             "dtype": str(found.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         },
-        notes=(*source.notes, *inputs.notes, *plan.notes, *_notes(found)),
+        notes=(*source.notes, *inputs.notes, *blocks.notes, *_notes(found)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         rankscope=__version__,
     )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rankscope.capture.places import Add, Plan
     from rankscope.records import Layer
 
+    Key = tuple[Steps, int, str]
+
 By = Literal["input", "rows", "other"]
 
 
@@ -35,7 +37,7 @@ class Span:
     """From one tensor Y of the stream to `end` = λY + F: one add, or several without a norm between.
 
     `by` says what Y is: the input of the block, the rows of the span before scaled to unit norm, or what another norm
-    or map made of it. Of the last λ is what the add itself multiplies by.
+    or map made of it. Of the last λ is what the add itself, and an edit of it, multiplies by.
     """
 
     begin: Tensor
@@ -54,8 +56,8 @@ class Passage:
     why: str | None = None
     products: Products = field(default_factory=Products)
 
-    def skip(self, operand: Tensor, factor: float | None) -> None:
-        """Before an add: hold its skip operand against the stream."""
+    def skip(self, operand: Tensor, factor: float | None, given: Tensor | None = None) -> None:
+        """Before an add: hold its skip operand against the stream; `given` is the operand before edits."""
         self.adds += 1
         if self.why is not None:
             return
@@ -66,14 +68,16 @@ class Passage:
         elif self.adds == 1:
             self.why = "the skip of its first add is no multiple of what enters it"
         else:
-            self.spans.append(self._after(operand, factor))
+            self.spans.append(self._after(operand, factor, given))
 
-    def _after(self, operand: Tensor, factor: float) -> Span:
+    def _after(self, operand: Tensor, factor: float, given: Tensor | None) -> Span:
         """The span of an add whose skip is not the sum before it."""
         rows = unit(self.spans[-1].end.double())
         if (lam := multiple(operand, rows)) is not None:
             rows = rows.to(operand.dtype)
             return Span(rows, rows, lam * factor, "rows")
+        if given is not None and (lam := multiple(operand, given)) is not None:
+            return Span(given, given, lam * factor, "other")
         kept = operand.clone()
         return Span(kept, kept, factor, "other")
 
@@ -82,9 +86,69 @@ class Passage:
         if self.why is None:
             self.spans[-1].end = total.detach().clone()
 
+    def left_out(self, gave: Tensor) -> bool:
+        """Whether the block gives what it got, as one that an edit leaves out: then it is Y' = 1·Y + 0."""
+        begin = self.spans[0].begin
+        if not torch.equal(begin, gave):
+            return False
+        self.spans, self.why = [Span(begin, begin)], None
+        return True
 
-class Watching(TorchFunctionMode):
+
+class _Places(TorchFunctionMode):
+    """Knows the residual adds of a plan when they run."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._names = plan.names
+        mine = [add for add in plan.adds if add.layer is not None and add.status == "residual"]
+        self._adds: dict[Key, Add] = {(add.steps, add.hit, add.operation): add for add in mine}
+        self._hits: dict[tuple[Steps, str], int] = {}
+
+    def begin(self) -> None:
+        """Count the places of a new forward pass from the start."""
+        self._hits.clear()
+
+    def _key(self, name: str) -> Key:
+        """Place, hit and name of an operation, counted as the trace counts; one that no plan holds for any other."""
+        # An edit multiplies at the place of the add that it acts on: the name tells its product from the add.
+        if name not in WATCHED or (where := place(self._names, sys._getframe(2))) is None:
+            return (), 0, name
+        hit = self._hits[where, name] = self._hits.get((where, name), -1) + 1
+        return where, hit, name
+
+
+class Given(_Places):
+    """Keeps the skip operands of adds as the model has them, before edits: it is entered after these."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.operands: dict[Key, Tensor] = {}
+
+    def begin(self) -> None:
+        """Forget the operands of the last forward pass."""
+        super().begin()
+        self.operands.clear()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in OPENED:
+            with self:
+                return OPENED[func](*args, **kwargs)
+        key = self._key(function_name(func))
+        if (add := self._adds.get(key)) is not None:
+            with torch._C.DisableTorchFunction():
+                self.operands[key] = _skip(add, args, kwargs)[0].clone()  # an edit may write over it
+        return func(*args, **kwargs)
+
+
+class Watching(_Places):
     """Follows the residual adds of a plan; `enter` and `leave` are told where its blocks begin and end.
+
+    Edits that are in force come between the model and this mode where it is entered before them: it then sees the
+    operands that they put in place of the model's own.
 
     Args:
         plan: the plan.
@@ -92,18 +156,18 @@ class Watching(TorchFunctionMode):
     """
 
     def __init__(self, plan: Plan, leave: Callable[[Passage, Tensor], None]) -> None:
-        super().__init__()
-        self._names, self._done = plan.names, leave
-        mine = [add for add in plan.adds if add.layer is not None and add.status == "residual"]
-        self._values = {key: at for key, at in plan.values.items() if len(key[0]) > 1}  # the others are modules
+        super().__init__(plan)
+        self._done = leave
+        self.given = Given(plan)
+        calls = ((key, at) for key, at in plan.values.items() if len(key[0]) > 1)  # the others are modules
+        self._values = {(*key, at.operation): at for key, at in calls}
         self._attends = {at.layer for at in plan.attention.values() if at.kind == "self"}
-        self._adds: dict[tuple[Steps, int], Add] = {(add.steps, add.hit): add for add in mine}
-        self._hits: dict[Steps, int] = {}
         self._open: dict[Layer, Passage] = {}
 
     def begin(self) -> None:
-        """Count the places of a new forward pass from the start."""
-        self._hits.clear()
+        """Forget the last forward pass."""
+        super().begin()
+        self.given.begin()
         self._open.clear()
 
     def enter(self, layer: Layer, tensor: Tensor) -> None:
@@ -134,18 +198,11 @@ class Watching(TorchFunctionMode):
             self._multiplied(name, args, output)
             return output
         with torch._C.DisableTorchFunction(), torch.no_grad():
-            passage.skip(*_skip(add, args, kwargs))
+            passage.skip(*_skip(add, args, kwargs), self.given.operands.pop(key, None))
         output = func(*args, **kwargs)
         with torch._C.DisableTorchFunction(), torch.no_grad():
             passage.sum(output)
         return output
-
-    def _key(self, name: str) -> tuple[Steps, int]:
-        """Place and hit of an operation, counted as the trace counts; one that no plan holds for any other."""
-        if name not in WATCHED or (where := place(self._names, sys._getframe(2))) is None:
-            return (), 0
-        hit = self._hits[where] = self._hits.get(where, -1) + 1
-        return where, hit
 
     def _multiplied(self, name: str, args: tuple[Any, ...], output: Any) -> None:
         """Keep a product with a weight while a block with attention runs."""

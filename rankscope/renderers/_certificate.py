@@ -45,7 +45,7 @@ _LEGEND = (  # label, text, and the headings that it is about
     ("certified", "the additive certificate: mu(Y(0)) − √N Σ ε(x), x = δ/|λ|, at most mu", ("certified",)),
     (
         "λ, …",
-        "the least |λ| of that block alone that keeps the asked fraction of mu, by one certificate, F and M as measured",
+        "the least |λ| of that block alone that keeps the asked fraction of mu, by one certificate, M, F as measured",
         ("λ, add.", "λ, semin.", "λ, theor."),
     ),
     ("C_M, S", "how large the mixing matrix and the value map are: ‖M‖_F and ‖C_V‖_2", ("C_M", "S")),
@@ -86,6 +86,8 @@ def facts(certificate: Certificate) -> list[tuple[str, str]]:
     model, where = certificate.model, certificate.environment
     told = [model.get("class"), f"{model.get('parameters', 0):,} parameters", model.get("format")]
     lines = [("model", f"{plain(model.get('spec', 'model'))} ({', '.join(plain(part) for part in told if part)})")]
+    if model.get("edits"):
+        lines.append(("edits", ", ".join(plain(edit) for edit in model["edits"])))
     lines.append(("inputs", inputs_line(certificate.inputs)))
     lines.append(("run", plain(", ".join(str(where[name]) for name in ("device", "dtype") if name in where))))
     asked = f"every block is to keep {certificate.retain:.4g} of mu: a = {certificate.a:.4g}"
