@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import rankscope
 from rankscope.renderers._axis import Axis
+from rankscope.renderers._sentence import EVEN
 from rankscope.renderers._svg import Chart, Line, defs, draw, sample
 from rankscope.zoo import list_zoo
 
@@ -102,6 +103,7 @@ def measure(spec: str) -> dict[str, Any]:
         "verdict": verdict.verdict + (f", {verdict.layer}" if verdict.layer else ""),
         "decay": verdict.decay,
         "rate": rounded(verdict.rate),
+        "r2": rounded(verdict.r2),
     }
 
 
@@ -169,7 +171,8 @@ def decay(found: Mapping[str, Any]) -> str:
     """How the residual falls, in words."""
     if found["decay"] != "exponential":
         return str(found["decay"])
-    return f"exponential, ×{math.exp(found['rate']):.2g} a layer"
+    word = "exponential" if found["r2"] >= EVEN else "uneven"
+    return f"{word}, ×{math.exp(found['rate']):.2g} a layer"
 
 
 def numbers(name: str, specs: list[str], measured: Mapping[str, Any]) -> Iterator[str]:

@@ -73,10 +73,16 @@ def _where(steps: Iterable[Step], unlinked: set[int], name: str) -> str | None:
     return None
 
 
+def _missing(steps: list[Step]) -> str | None:
+    """Where the numbers end."""
+    first = next((step.index for step in steps if step.mu_before is None or step.mu is None), None)
+    return None if first is None else f"block {first}: {NOT_FINITE}"
+
+
 def _broken(steps: list[Step], unlinked: set[int], name: str) -> Measured | None:
     """The answer where numbers are missing, or a block is not covered."""
-    if any(step.mu_before is None or step.mu is None for step in steps):
-        return Measured("undefined", NOT_FINITE)
+    if (missing := _missing(steps)) is not None:
+        return Measured("undefined", missing)
     reason = _where(steps, unlinked, name)
     return None if reason is None else Measured("not applicable", reason)
 
@@ -147,8 +153,8 @@ def _theorem(steps: list[Step], size: tuple[int, int], unlinked: set[int], retai
     if known.lam is not None and known.mixing_norm is not None and known.value_norm is not None:
         gap = theorem.condition(known.lam, known.mixing_norm * known.value_norm, a)
         known = replace(known, condition=_finite(gap))
-    if first is None or any(step.mu is None for step in steps):
-        return replace(known, status="undefined", reason=NOT_FINITE)
+    if (missing := _missing(steps)) is not None or first is None:
+        return replace(known, status="undefined", reason=missing)
     reason = next((f"block {step.index}: {why}" for step in steps if (why := _formless(step, unlinked))), None)
     if reason is not None or known.lam is None or known.mixing_norm is None or known.value_norm is None:
         return replace(known, reason=reason)

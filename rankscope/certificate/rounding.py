@@ -93,4 +93,4 @@ def multiple(operand: Tensor, stream: Tensor) -> float | None:
 def _round(lam: float, eps: float) -> float:
     """λ without the noise of rounding: 0.9000000043 was 0.9 in float32, and 9.9989 was 10 in bfloat16."""
     shorter = (float(f"{lam:.{digits}g}") for digits in range(1, 7))
-    return next((short for short in shorter if abs(lam - short) <= max(1e-7, eps / 16) * abs(lam)), lam)
+    return next((short for short in shorter if abs(lam - short) <= max(1e-7, eps / 4) * abs(lam)), lam)

@@ -77,7 +77,7 @@ def step(seen: Seen, retain: float) -> Step:
         return _without(found, NOT_FINITE)
     before = _mu(begin)
     if begin.shape != end.shape:
-        found = _without(found, f"it gives {_shape(end)} for {_shape(begin)}")
+        found = _without(found, f"it gives {_shape(end)} for {_shape(begin)}: no skip goes around it")
     found = replace(found, mu_before=before, mu=_mu(end), mu_bar=_mu(end) / end.norm().item() if end.any() else None)
     found = _matrices(found, seen)
     if found.no_additive is not None:

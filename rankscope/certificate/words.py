@@ -35,7 +35,9 @@ def formless(step: Step) -> str | None:
         return "it has several adds, and the theorem is about one"
     if step.form is None:
         return "rounding beside λY hides whether its branch is M·Y·C_V: --dtype float64 would show it"
-    return None if step.form else "its branch is not M·Y·C_V of what enters it: a bias, an MLP or a norm is in it"
+    if step.form:
+        return None
+    return "its branch is not M·Y·C_V of what enters it: a bias, an MLP, a norm or an edit is in it"
 
 
 def sentence(found: Sequence, count: int, retain: float) -> str:
