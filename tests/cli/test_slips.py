@@ -98,7 +98,7 @@ def test_what_is_told_early_is_what_is_told_of_an_opened_model(model: str, flags
 
 
 OPEN = (
-    "zoo:transformer,lam=1,2,depth=2,mlp=off,seed=3 demo:baseline baseline a.json hf:org/name timm:vit pkg:make round"
+    "zoo:lambda_skip,lam=1,2,depth=2,mlp=off,seed=3 demo:baseline baseline a.json hf:org/name timm:vit pkg:make round"
 )
 
 
