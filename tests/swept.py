@@ -39,6 +39,10 @@ def a_sweep(count: int = 5, depth: int = 6, lost: int | None = None) -> Sweep:
     )
 
 
+def _bound(status: str, reason: str | None, *numbers: float | None) -> dict[str, object]:
+    return {"status": status, "reason": reason, **dict(zip(("mu", "mu_bar", "smallest_lambda"), numbers, strict=True))}
+
+
 def searched() -> Sweep:
     """A sweep with what a search found, and with a point that the search needed."""
     plain = a_sweep()
@@ -58,6 +62,19 @@ def searched() -> Sweep:
         loss=3.0,
         reference_loss=1.9,
         loss_change=1.1 / 1.9,
+        certified={
+            "retain": 0.9,
+            "stack": "layers.*",
+            "layers": 6,
+            "sequence": 3,
+            "sequences": 4,
+            "mu": 4.0,
+            "mu_bar": 0.72,
+            "additive": _bound("holds", None, 3.9, 0.7, 9.5),
+            "theorem": _bound("not applicable", "block 1: its rows are not scaled", None, None, 5000.0),
+            "seminorm": _bound("undefined", "the tokens are not finite", None, None, None),
+            "reason": None,
+        },
     )
     return replace(plain, points=points, until=found)
 

@@ -23,6 +23,7 @@ _HELP = """Say what the theory of λ-skip connections guarantees for MODEL on th
 rankscope certify zoo:lambda_skip,depth=12,lam=128
 rankscope certify hf:DIR --text sample.txt --retain 0.95
 rankscope certify model.pt --input batch.npz -o certificate.json
+rankscope certify model.pt+lambda_skip=10
 
 Three certificates, layer by layer and for the whole stack, the worst sequence first: Theorem 4.1 of arXiv 2410.10609;
 the additive one, measured, for layers that scale their rows to unit norm; the seminorm one, measured, for any skip

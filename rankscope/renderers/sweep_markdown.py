@@ -10,7 +10,7 @@ from rankscope.renderers._parts import inputs_line
 from rankscope.renderers._screen import plain
 from rankscope.renderers._sweep import failures, first_measures, lines
 from rankscope.sweeps.axes import label as label_of
-from rankscope.sweeps.words import sentence
+from rankscope.sweeps.words import guarantees, sentence
 from rankscope.table import numbers
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def write(sweep: Sweep, stream: TextIO, _: Style) -> None:
     out += [f"- **model**: {text(plain(sweep.model))}"]
     out += [f"- **inputs**: {text(inputs_line(dict(sweep.inputs)))}"] if sweep.inputs else []
     out += [f"- **loss**: {text(plain(sweep.loss_told))}"] if sweep.loss_told else []
+    out += [f"- **{text(label)}**: {text(plain(told))}" for label, told in guarantees(sweep)]
     found = lines(sweep, first_measures(sweep, _MEASURES))
     out += ["", "Each measure at the last layer of its stack.", ""]
     out += [line([name(heading) for heading in found.headings]), line(["---:"] * len(found.headings))]

@@ -11,7 +11,7 @@ from rankscope.renderers import SWEEPS, Style, renderer
 from rankscope.renderers._axis import Axis
 from rankscope.renderers._parts import inputs_line
 from rankscope.renderers._plot import ASCII_MARKS, MARKS, MOST, Series, plot
-from rankscope.renderers._screen import Screen, plain
+from rankscope.renderers._screen import Screen, plain, spell
 from rankscope.renderers._sweep import (
     along,
     chosen,
@@ -26,7 +26,7 @@ from rankscope.renderers._sweep import (
 )
 from rankscope.sweeps.axes import label as label_of
 from rankscope.sweeps.curves import last_row
-from rankscope.sweeps.words import sentence
+from rankscope.sweeps.words import guarantees, sentence
 from rankscope.table import Column, number, numbers
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ def write(sweep: Sweep, stream: TextIO, style: Style) -> None:
         screen.pairs(failed)
         screen.line()
     screen.line(plain(sentence(sweep)), "bold")
+    if told := guarantees(sweep):
+        texts = [
+            (label, plain(text) if screen.style.unicode else spell(plain(text).replace("·", "*")))
+            for label, text in told
+        ]
+        screen.pairs(texts, label="dim")
     notes = [note for note in sweep.notes if note.text not in style.announced]
     if notes:
         screen.line()

@@ -18,12 +18,13 @@ from rankscope.placing import placed, to_model
 from rankscope.sources import LoadOptions, open_model
 from rankscope.specs import shown
 from rankscope.sweeps.axes import SEED
+from rankscope.sweeps.certified import certified
 from rankscope.sweeps.jobs import Setup
 from rankscope.sweeps.losses import TaskLoss
 from rankscope.sweeps.records import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from rankscope.beginning import Traces
     from rankscope.inputs import InputOptions
@@ -168,12 +169,25 @@ class Measuring:
             return Point(spot.values, spec or spot.label, origin, reason=f"{told} [{error.code}]")
         return Point(spot.values, spec, origin, report, loss, seconds=round(time.perf_counter() - start, 3))
 
+    def certified(self, spot: Spot) -> Mapping[str, Any]:
+        """What the λ-skip theory guarantees for the model of a point, on the inputs of the sweep.
+
+        Args:
+            spot: the point.
+
+        Returns:
+            See `certified.certified`.
+        """
+        self._stage("certifying")
+        source = _edited(self.open(spot), spot)
+        assert self._inputs is not None
+        return certified(source, self._inputs, self._options)
+
     def _measured(self, source: Source, spot: Spot) -> tuple[Report, float | None]:
         """The report of a point, and its task loss, both of the same forward passes."""
         assert self._inputs is not None
         assert self._loss is not None
-        texts = tuple(map(str, read_edits(spot.edits))) if spot.edits else ()
-        edited = replace(source, spec="+".join((source.spec, *texts)), edits=(*source.edits, *texts))
+        edited = _edited(source, spot)
         report = measure(edited, self._inputs, self._options, self._progress, self._loss.begin, self._traces)
         # Names of arguments enter a fingerprint; these are the same batches under the names of another forward.
         report = replace(report, inputs={**report.inputs, "sha256": self._shared.sha256})
@@ -182,6 +196,12 @@ class Measuring:
     def _stage(self, stage: str) -> None:
         if self._progress:
             self._progress(stage, 0, None)
+
+
+def _edited(source: Source, spot: Spot) -> Source:
+    """The model with the edits of a point after its own."""
+    texts = tuple(map(str, read_edits(spot.edits))) if spot.edits else ()
+    return replace(source, spec="+".join((source.spec, *texts)), edits=(*source.edits, *texts))
 
 
 def _insist(report: Report) -> None:

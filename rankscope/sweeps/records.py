@@ -73,7 +73,7 @@ class Found:
     `edit` is None where none does. `low` fails and `high` keeps the rule (`high` is the answer, and `neutral` the value
     that changes nothing): the edge lies between. `monotone` is False where a larger edit of the scan fails again.
     `layers` holds the value of each layer where every layer has its own. `loss_change` is the share by which the loss
-    rises, and `certified` what the theory guarantees for the edit, where this version of rankscope can tell.
+    rises, and `certified` what the λ-skip theory guarantees for the edited model, as `rankscope certify` tells it.
     """
 
     rule: str

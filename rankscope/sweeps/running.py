@@ -72,7 +72,7 @@ class Running:
             spots = self._asked.spots()
             self._planned = len(spots)
             self._measure(spots)
-            found = self._search(self._plan.search) if self._plan.search else None
+            found = self._certified(self._search(self._plan.search)) if self._plan.search else None
             sweep = replace(self._sweep(), until=found)
             sweep = replace(sweep, ranking=ranking(sweep.axes, sweep.points, sweep.reference))
         except BaseException:
@@ -237,6 +237,12 @@ class Running:
         scan = [point for point in self._points if point.report is not None]
         best = next(point for point in scan if number_of(point) == found.value)
         return per_layer(found, edit, layers, listed, self._reference, [best])
+
+    def _certified(self, found: Found) -> Found:
+        """The answer with its certificate; where there is no edit there is nothing to certify."""
+        if found.edit is None:
+            return found
+        return replace(found, certified=self._measuring.certified(Spot({}, self._asked.models[0], found.edit)))
 
     def _layers(self, place: str | int | None) -> list[int]:
         """The layers that an edit acts on."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rankscope.requirements import judge
 from rankscope.sweeps.axes import shown
-from rankscope.sweeps.certified import certified
 from rankscope.sweeps.records import Found
 
 if TYPE_CHECKING:
@@ -205,7 +204,7 @@ def per_layer(
 
 
 def told(found: Found, best: Point | None, reference: Point, points: Sequence[Point]) -> Found:
-    """What was found, with its sentence, the change of the loss and the certificate.
+    """What was found, with its sentence and the change of the loss.
 
     Args:
         found: the numbers.
@@ -218,8 +217,7 @@ def told(found: Found, best: Point | None, reference: Point, points: Sequence[Po
     """
     before, after = reference.loss, None if best is None else best.loss
     change = None if before is None or after is None or not before else (after - before) / abs(before)
-    guarantee = None if best is None or best.report is None else certified(best.report)
-    whole = replace(found, loss=after, reference_loss=before, loss_change=change, certified=guarantee)
+    whole = replace(found, loss=after, reference_loss=before, loss_change=change)
     return replace(whole, sentence=" ".join(_sentences(whole, points)))
 
 

@@ -10,10 +10,13 @@ from rankscope.sweeps.curves import FIRST, labels, last_row
 from rankscope.table import number, numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from rankscope.records import Report
     from rankscope.sweeps.records import Point, Sweep
 
-
+CERTIFICATES = {"additive": "additive", "theorem": "Theorem 4.1", "seminorm": "seminorm"}
 _KEEPS = {"ok": "keeps the rule", "failed": "fails the rule", "undefined": "the rule is undefined"}
 
 
@@ -78,6 +81,37 @@ def sentence(sweep: Sweep) -> str:
     texts = numbers([low[0], high[0]])
     ends = f"{texts[0]} ({low[1].label}) to {texts[1]} ({high[1].label})"
     return f"At the last layer {first} goes from {ends}.{told}"
+
+
+def guarantees(sweep: Sweep) -> list[tuple[str, str]]:
+    """What is certified of the answer of a search, as pairs (label, text).
+
+    Args:
+        sweep: any.
+
+    Returns:
+        A pair for each of the three certificates, or the reason why there is none; empty where nothing was certified.
+    """
+    found = None if sweep.until is None else sweep.until.certified
+    if found is None:
+        return []
+    if found.get("reason"):
+        return [("certificate", f"none: {found['reason']}")]
+    asked = f"{found['retain']:g} of mu a block, the worst of {found['sequences']} sequences, {found['stack']}"
+    return [
+        ("certified", asked),
+        *((name, _guarantee(found[key])) for key, name in CERTIFICATES.items() if found.get(key)),
+    ]
+
+
+def _guarantee(found: Mapping[str, Any]) -> str:
+    """One certificate in a line."""
+    parts = [f"{found['status']}: {found['reason']}" if found["reason"] else str(found["status"])]
+    bounds = [f"{name} at least {found[name]:.4g}" for name in ("mu", "mu_bar") if found[name] is not None]
+    parts += [f"{' and '.join(bounds)} at the last layer"] if bounds else []
+    least = found["smallest_lambda"]
+    parts += [f"least λ {least:.4g}"] if least is not None else []
+    return "; ".join(parts)
 
 
 def _of_layers(sweep: Sweep) -> str:

@@ -27,6 +27,20 @@ def test_the_table_and_the_files(
     assert data["stacks"][0]["blocks"][0]["lambdas"] == {"lambda": 128.0}
 
 
+def test_an_edited_model_and_a_slip_in_its_edit(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["certify", "zoo:lambda_skip,depth=3,width=16+lambda_skip=128", *STRONG[2:]]
+    assert main([*line, "-q", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["model"]["edits"] == ["lambda_skip=128: 3 residual adds in 3 layers"]
+    assert {step["lam"] for step in data["stacks"][0]["sequences"][0]["steps"]} == {128.0}
+    assert main([*line, "-q"]) == 0
+    assert "lambda_skip=128: 3 residual adds in 3 layers" in " ".join(capsys.readouterr().out.split())
+    assert main(["certify", "zoo:lambda_skip+lambda_skp=2"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+    assert main(["certify", "zoo:lambda_skip,depth=3+lambda_skip=2@9", *STRONG[2:]]) == 3
+    assert "RS451" in capsys.readouterr().err
+
+
 def test_json_goes_to_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*STRONG, "--a", "0.25", "--format", "json", "-q"]) == 0
     out, err = capsys.readouterr()

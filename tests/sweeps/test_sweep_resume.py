@@ -83,7 +83,7 @@ def test_a_folder_holds_a_report_for_every_point(tmp_path: Path) -> None:
 
 
 def test_names_of_files_are_safe_and_apart(tmp_path: Path) -> None:
-    found = rankscope.sweep(TINY, f"{TINY},norm=row", output=tmp_path / "r", random=IDS, measures="mu_bar")
+    found = rankscope.sweep(TINY, f"{TINY},norm=post", output=tmp_path / "r", random=IDS, measures="mu_bar")
     assert len(found.points) == 2
     files = {path.name for path in (tmp_path / "r").iterdir()}
     assert len(files) == 3
@@ -113,7 +113,7 @@ def test_another_model_and_another_range(tmp_path: Path, counted: list[str]) -> 
     path = tmp_path / "s.json"
     rankscope.sweep(TINY, output=path, **OPTIONS)
     with pytest.raises(UsageError, match="model"):
-        rankscope.sweep(f"{TINY},norm=row", output=path, **OPTIONS)
+        rankscope.sweep(f"{TINY},norm=post", output=path, **OPTIONS)
     counted.clear()
     found = rankscope.sweep(TINY, output=path, **{**OPTIONS, "edit": "lambda_skip=2,4,9"})
     assert counted == [f"{TINY}+lambda_skip=9"]

@@ -152,7 +152,7 @@ def test_layers_are_ranked() -> None:
 
 
 def test_the_smallest_edit_is_found_and_each_side_of_its_edge_is_right() -> None:
-    net = "zoo:transformer,depth=4,width=16,heads=2,norm=row,mlp=off,causal=off"
+    net = "zoo:lambda_skip,depth=4,width=16,heads=2,causal=off"
     wanted = {"until": "mu_bar >= 0.6 @ last", "loss": "lm", "random": IDS, "measures": "mu_bar"}
     found = rankscope.sweep(net, edit="lambda_skip=1:5:2", **wanted)
     assert found.until is not None
@@ -165,13 +165,19 @@ def test_the_smallest_edit_is_found_and_each_side_of_its_edge_is_right() -> None
         report = rankscope.probe(f"{net}+lambda_skip={value:g}", random=IDS, measures="mu_bar")
         assert (report.rows[-1].value >= 0.6) is keeps  # type: ignore[operator]
     assert "search" in {point.origin for point in found.points}
-    assert found.until.certified is None
+    certificate = rankscope.certify(f"{net}+{found.until.edit}", random=IDS)
+    worst, told = certificate.stacks[0].worst, found.until.certified
+    assert told is not None
+    assert (told["reason"], told["layers"], told["sequence"]) == (None, 4, worst.sequence)
+    assert told["additive"]["status"] == worst.additive.status
+    assert told["additive"]["smallest_lambda"] >= worst.additive.smallest_lambda
+    assert (told["mu"], told["mu_bar"]) == (worst.steps[-1].mu, worst.steps[-1].mu_bar)
     assert found.until.loss is not None
     assert "The loss goes from" in found.until.sentence
 
 
 def test_a_value_for_every_layer() -> None:
-    net = "zoo:transformer,depth=4,width=16,heads=2,norm=row,mlp=off,causal=off"
+    net = "zoo:lambda_skip,depth=4,width=16,heads=2,causal=off"
     rule = "mu_bar >= 0.6 @ last"
     found = rankscope.sweep(net, edit="lambda_skip=1:5:2", until=rule, per_layer=True, random=IDS, measures="mu_bar")
     assert found.until is not None

@@ -28,7 +28,7 @@ from rankscope.sweeps.axes import label as label_of
 from rankscope.sweeps.axes import over_layers
 from rankscope.sweeps.curves import last_row, rows_of
 from rankscope.sweeps.until import LOSS_LIMIT
-from rankscope.sweeps.words import sentence, verdict_of
+from rankscope.sweeps.words import guarantees, sentence, verdict_of
 from rankscope.table import number, numbers
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _cards(sweep: Sweep) -> list[Card]:
         if until.loss_change is not None:
             facts.append(("change of the loss", f"{100 * until.loss_change:+.0f} %"))
             word = word if until.loss_change <= LOSS_LIMIT else "costly"
+        facts += [(label, plain(text)) for label, text in guarantees(sweep)]
         found.append(Card(word, "the smallest edit that keeps the rule", plain(until.sentence), tuple(facts)))
     return found
 
