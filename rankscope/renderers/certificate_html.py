@@ -12,7 +12,7 @@ from rankscope.renderers import CERTIFICATES, Style, renderer
 from rankscope.renderers._axis import Axis
 from rankscope.renderers._certificate import about, facts, grid, headings, hypotheses, legend, outcomes, title
 from rankscope.renderers._screen import plain
-from rankscope.renderers._svg import Chart, Line, defs, draw
+from rankscope.renderers._svg import Chart, Line, defs, draw, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,15 +55,17 @@ def _stack(stack: Stack) -> list[Markup]:
     """One stack: the sentence, the three certificates, the chart, and the blocks of the worst sequence."""
     found = grid(stack, stack.worst)
     parts = [Markup("<h2>{}{}</h2><p><b>{}</b></p>").format(plain(stack.stack), title(stack), plain(stack.sentence))]
-    parts.append(_table(headings(stack), outcomes(stack)))
+    lines = outcomes(stack)
+    parts.append(_table(headings(stack)[:-1], (line[:-1] for line in lines)))
+    parts.append(_pairs((line[0], line[-1]) for line in lines if line[-1]))
     if told := hypotheses(stack.worst.theorem):
         parts.append(_pairs([("Theorem 4.1", told)]))
     parts += [Markup("<h3>{}</h3>").format(about(stack.worst, len(stack.sequences))), *_chart(found)]
-    lines = [
+    rows = [
         [str(k), name, *(_marked(*column.cells[i]) for column in found.columns)]
         for i, (k, name) in enumerate(zip(found.index, found.names, strict=True))
     ]
-    parts.append(_table(["k", "layer", *(column.heading for column in found.columns)], lines))
+    parts.append(_table(["k", "layer", *(column.heading for column in found.columns)], rows))
     parts.append(_pairs((f"({i + 1})", reason) for i, reason in enumerate(found.reasons)))
     parts.append(_pairs(("absent", f"{', '.join(names)}: {why}") for why, names in found.absent.items()))
     return [*parts, _pairs(legend(column.heading for column in found.columns))]
@@ -96,8 +98,9 @@ def _chart(found: Grid) -> list[Markup]:
     )
     told = ", ".join(f"{line.name}: {_ends(line)}" for line in lines)
     chart = Chart(f"mu over depth. {told}", "layer k", "mu", Axis(x[0], x[-1], whole=True), Axis(0.0, most), lines)
-    caption = Markup("<figcaption>{}</figcaption>").format(f"Over depth, {told}.")
-    return [Markup("<figure>{}{}</figure>").format(draw(chart), caption)]
+    keys = Markup(", ").join(Markup("{} {}: {}").format(sample(line.style), line.name, _ends(line)) for line in lines)
+    caption = Markup("<figcaption>Over depth, {}.</figcaption>").format(keys)
+    return [Markup("<div class='figures'><figure>{}{}</figure></div>").format(draw(chart), caption)]
 
 
 def _ends(line: Line) -> str:

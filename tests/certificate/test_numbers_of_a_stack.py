@@ -238,3 +238,12 @@ def test_the_block_where_the_numbers_end_is_named() -> None:
     found = sequence(0, (6, 4), steps, set(), 0.8)
     assert {found.additive.status, found.seminorm.status, found.theorem.status} == {"undefined"}
     assert str(found.additive.reason).startswith("block 2: ")
+
+
+def test_a_row_that_may_turn_by_a_right_angle_has_no_bound() -> None:
+    """x = 1 to the last bit: the theory asks for less."""
+    begin = torch.eye(4, dtype=torch.float64)
+    total = begin + begin.roll(1, 0)
+    found = block(begin, [Part(begin, total, 1.0)], unit(total))
+    assert found.x == 1.0
+    assert found.loss is None

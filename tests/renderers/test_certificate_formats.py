@@ -169,7 +169,7 @@ def test_the_page_draws_mu_and_its_bound() -> None:
 
     Reader().feed(page)
     assert seen.count("svg") >= 2
-    assert page.count('class="line') == 2
+    assert page.count('class="line') == 4  # the curves and their keys
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
