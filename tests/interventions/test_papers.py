@@ -12,7 +12,7 @@ from rankscope.zoo import build
 
 SAN = "zoo:transformer,depth=12,mlp=off,causal=off"
 """Attention alone, over all tokens: the setting of arXiv 2103.03404."""
-ROW = "zoo:transformer,depth=12,norm=row,mlp=off"
+ROW = "zoo:lambda_skip,depth=12"
 """Y(k+1) = D(k)(M(k) Y(k) C_V(k) + λ Y(k)), the layer of arXiv 2410.10609."""
 
 
@@ -82,22 +82,26 @@ def test_under_the_threshold_two_tokens_end_orthogonal_and_parallel_over_it(lam,
     assert abs((one @ two).item()) == pytest.approx(cosine, abs=0.02)
 
 
-SMALL = "transformer,depth=3,width=32"
-OPTIONS = {  # edit -> the option of the zoo that says the same
-    "lambda_skip=2.5": "lam=2.5",
-    "lambda_skip=1,-2,4": "lam=1,-2,4",
-    "lambda_skip=-4": "lam=-4",
-    "no_skip": "skip=off",
-    "no_mlp": "mlp=off",
-    "no_norm": "norm=none",
-}
+TRANSFORMER, LAMBDA_SKIP = "transformer,depth=3,width=32", "lambda_skip,depth=3,width=32,mlp=on"
+SAME = [  # a model, an edit, and the options of the zoo that say the same
+    *[
+        (f"{LAMBDA_SKIP},norm={norm}", f"lambda_skip={lam}", f"{LAMBDA_SKIP},norm={norm},lam={lam}")
+        for norm in ("row", "layer", "rms")
+        for lam in ("2.5", "1,-2,4", "-4")
+    ],
+    *[
+        (f"{TRANSFORMER},norm={norm}", edit, f"{TRANSFORMER},norm={norm},{option}")
+        for norm in ("pre", "post")
+        for edit, option in (("no_skip", "skip=off"), ("no_mlp", "mlp=off"))
+    ],
+    *[(f"{TRANSFORMER},norm={norm}", "no_norm", f"{TRANSFORMER},norm=none") for norm in ("pre", "post")],
+    (f"{LAMBDA_SKIP},norm=rms", "no_norm", f"{LAMBDA_SKIP},norm=none"),
+]
 
 
-@pytest.mark.parametrize("norm", ["pre", "post", "row"])
-@pytest.mark.parametrize("edit", OPTIONS)
-def test_an_edit_is_the_option_of_the_zoo(edit, norm):
-    option = OPTIONS[edit] if edit == "no_norm" else f"norm={norm},{OPTIONS[edit]}"
-    model, hand = build(f"{SMALL},norm={norm}").eval(), build(f"{SMALL},{option}").eval()
+@pytest.mark.parametrize(("spec", "edit", "same"), SAME)
+def test_an_edit_is_the_option_of_the_zoo(spec, edit, same):
+    model, hand = build(spec).eval(), build(same).eval()
     missing = hand.load_state_dict(model.state_dict(), strict=False).missing_keys
     assert not missing
     with torch.no_grad():
