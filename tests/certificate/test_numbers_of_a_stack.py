@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from certified import mu, normal, unit
+from certified import mu, normal, skip_net, tokens, unit
 from torch import Tensor
 
+import rankscope
+from rankscope.certificate import seminorm
 from rankscope.certificate.matrices import Mixed
 from rankscope.certificate.overall import sequence, worst_first
 from rankscope.certificate.steps import Part, Seen, step
+from rankscope.certificate.theorem import norms
 from rankscope.certificate.words import sentence
+from rankscope.errors import CannotMeasure
 from rankscope.records import Layer
 
 if TYPE_CHECKING:
+    from rankscope.capture.places import Place
     from rankscope.certificate.records import Step
 
 EPS = 2.0**-23
@@ -32,9 +37,9 @@ def block(begin: Tensor, parts: list[Part], end: Tensor, mixed: Mixed | None = N
     return step(Seen(layer, begin, end, tuple(parts), len(parts), None, EPS, mixed or Mixed()), 0.8)
 
 
-def rows(seed: int, tokens: int = 6, width: int = 4) -> tuple[torch.Generator, Tensor]:
+def rows(seed: int, count: int = 6, width: int = 4) -> tuple[torch.Generator, Tensor]:
     random = torch.Generator().manual_seed(seed)
-    return random, unit(normal(random, tokens, width) + normal(random, 1, width))
+    return random, unit(normal(random, count, width) + normal(random, 1, width))
 
 
 def two_adds(seed: int, strong: int) -> tuple[Step, Tensor, Tensor, list[float]]:
@@ -247,3 +252,40 @@ def test_a_row_that_may_turn_by_a_right_angle_has_no_bound() -> None:
     found = block(begin, [Part(begin, total, 1.0)], unit(total))
     assert found.x == 1.0
     assert found.loss is None
+
+
+def test_of_groups_with_features_of_their_own_the_largest_counts() -> None:
+    """A stream that lives in the features of the largest group alone meets the bound."""
+    matrices = torch.stack([3 * torch.eye(4), 0.1 * torch.eye(4)]).double()
+    c_m, s = norms(matrices)
+    assert (c_m.item(), s) == (pytest.approx(6.0), 1.0)
+
+
+def test_the_ends_of_mu_bar_are_the_formula() -> None:
+    found = seminorm.Sizes(mu=1.0, mu_branch=0.5, norm=2.0, norm_branch=1.0, inner=0.0)
+    assert seminorm.mu_bar_range(-3.0, found) == pytest.approx((2.5 / 7, 3.5 / 5))
+
+
+def test_four_tokens_are_enough_and_three_are_not() -> None:
+    assert rankscope.certify(skip_net(8.0), tokens(1, 4)).stacks
+    with pytest.raises(CannotMeasure, match="nothing was certified"):
+        rankscope.certify(skip_net(8.0), tokens(1, 3))
+
+
+def test_a_block_that_could_not_be_read_breaks_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a large λ the stream hardly changes, and its numbers alone would not tell the missing block."""
+    from rankscope.capture.layout import Unmeasurable
+    from rankscope.run import Run
+
+    read = Run.read
+
+    def failing(self: Run, tensor: Tensor, place: Place) -> Any:
+        if place.layer.index == 2:
+            raise Unmeasurable("not to be had")
+        return read(self, tensor, place)
+
+    monkeypatch.setattr(Run, "read", failing)
+    found = rankscope.certify(skip_net(1e8), tokens(1)).stacks[0].worst
+    assert [each.index for each in found.steps] == [1, 3]
+    assert found.additive.status == "not applicable"
+    assert found.steps[1].bound is None
