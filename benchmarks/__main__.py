@@ -21,7 +21,7 @@ from benchmarks.growth import AXES, BASE, growth
 from benchmarks.machine import cores, machine
 from benchmarks.once import once
 from benchmarks.setting import Setting
-from benchmarks.table import show, show_alone
+from benchmarks.table import show, show_alone, show_failed
 from benchmarks.targets import CPU, alone_rows, lines, missed
 from benchmarks.timing import interleave, say
 
@@ -142,9 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         given.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     words = report["machine"]
-    size = "tiny models: these numbers mean nothing" if report["options"]["quick"] else report["model"]
-    show(found, f"{report['date']}, {words['cpu']}, {words['threads']} threads, torch {words['torch']}\n{size}")
+    quick = report["options"]["quick"]
+    size = "tiny models in place of those named below: whether it runs, not how fast" if quick else report["model"]
+    title = f"{report['date']}, {words['cpu']}, {words['threads']} threads, torch {words['torch']}\n{size}"
+    show(found, title, judged=not quick)
     show_alone(alone_rows(report["results"]))
+    show_failed(report["results"].get("once", {}))
     return int(given.strict and bool(missed(found)))
 
 

@@ -59,24 +59,38 @@ def verdict(line: Line) -> str:
     return VERDICTS[line.met][0]
 
 
-def show(found: list[Line], title: str) -> None:
+def show(found: list[Line], title: str, *, judged: bool = True) -> None:
     """Print lines, with what exactly each compares below it.
 
     Args:
         found: of a run.
         title: above the table.
+        judged: whether the numbers are of the sizes that the targets are about.
     """
     table = Table(title=title, title_justify="left", show_edge=False)
-    for name in ("what", "target", "measured", ""):
+    for name in ("what", "target", "measured", "") if judged else ("what", "measured"):
         table.add_column(name, justify="left" if name in ("what", "") else "right", no_wrap=name != "what")
     for line in found:
         what = Text(line.what).append(f"\n{line.compared}", style="dim")
         text, style = VERDICTS[line.met]
-        table.add_row(what, target(line), number(line.measured, line.unit), Text(text, style=style))
+        measured = number(line.measured, line.unit)
+        table.add_row(*((what, target(line), measured, Text(text, style=style)) if judged else (what, measured)))
     console = Console()
     console.print(table)
-    judged = [line for line in found if line.met is not None]
-    console.print(f"{sum(line.met is True for line in judged)} of {len(judged)} targets met")
+    if judged:
+        limited = [line for line in found if line.met is not None]
+        console.print(f"{sum(line.met is True for line in limited)} of {len(limited)} targets met")
+
+
+def show_failed(once: dict[str, dict[str, object]]) -> None:
+    """Print why there is no number of what was run by itself and failed.
+
+    Args:
+        once: of a run, by contender and inputs.
+    """
+    for name, found in once.items():
+        if reason := found.get("failed"):
+            Console().print(Text(f"not measured: {name}: {reason}"))
 
 
 def show_alone(rows: list[tuple[str, float | None, float | None]]) -> None:
