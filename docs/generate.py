@@ -211,6 +211,23 @@ CERTIFICATE = """# The certificate
 
 Its JSON Schema is [rankscope/certificate.schema.json](../rankscope/certificate.schema.json), which comes with the
 package. What each certificate says, and of which models: [Commands](cli.md#certify).
+
+## The theorem
+
+Theorem 4.1 of arXiv 2410.10609 is about layers Y(k+1) = D(k)(M(k) Y(k) C_V(k) + λ Y(k)), whose rows D(k) scales to unit
+norm, and which begin with unit rows. C_M is the largest ‖M(k)‖_F, S the largest ‖C_V(k)‖_2, N the tokens, d their
+width, K the layers, and 0 < a < 1 what each layer is to keep of mu². With
+
+- the condition λ² − a(S·C_M + |λ|)² > 0, the same as |λ| > √a·S·C_M/(1 − √a), and
+- mu(Y(0))² ≥ b, where b = a^(−K) · 2|λ|·N·d·S·C_M / (λ² − a(S·C_M + |λ|)²),
+
+it holds that mu(Y(K))² ≥ a^K · mu(Y(0))². With unit rows mu² is at most N: a larger b is out of reach.
+
+Why it is so, for several groups (heads) and a λ of each layer's own as well, in short [derived]. Of the branch F only
+‖F‖_F ≤ S·C_M·√N is needed. A row of Y(k+1) is then at most 2‖F_i‖/|λ| away from the row of sign(λ)·Y(k), so mu falls
+by at most 2·S·C_M·√N/|λ| in a layer. The second hypothesis makes that at most (1 − √a)·mu for d ≥ 2, so each layer
+keeps √a of mu; and b falls as |λ| grows and by a with each layer, so the hypothesis holds again for the next layer.
+Without unit rows at the start the theorem is false: a counterexample is among the tests.
 """
 FINDINGS = """# The findings of a check
 
@@ -252,8 +269,9 @@ all batches; that it is causal is tried once, by changing the last token. A mode
 10 % is called ruined: an edit that keeps the tokens apart and ruins the loss is not a remedy.
 
 **Interrupted.** The first `.json` or folder among the outputs takes the points as they come, whole files only. The same
-command goes on from there where the model, the inputs and the options are the same; else it stops and names what
-differs. `--fresh` measures all anew.
+command goes on from there where the model, the edit, the inputs and the options are the same; else it stops and names
+what differs. Another range of the same edit adds its points to those that are there. `--fresh` measures all anew, and
+it alone loses points.
 
 `rankscope.sweep("model.pt", edit="lambda_skip=-20:20:9", output="sweep.json")` does the same in Python. The CSV is the
 long table of the reports with the swept columns in front.

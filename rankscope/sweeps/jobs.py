@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every process must know: the batches, and how models are opened and measured."""
+    """What every process must know: the batches, where they come from, and how models are opened and measured."""
 
     batches: tuple[Batch, ...]
     load: LoadOptions
     gathering: InputOptions
     options: MeasureOptions
     threads: int
+    source: str
 
 
 def packed(setup: Setup, spots: Sequence[Spot]) -> bytes:

@@ -64,6 +64,7 @@ class Measuring:
         self._inputs: Inputs | None = None
         self._loss: TaskLoss | None = None
         self._traces: Traces = {}
+        self.told: str | None = None  # where the inputs come from, where another process gathered them
         self.loss_name: str | None = None
         self.loss_told = ""
 
@@ -71,6 +72,11 @@ class Measuring:
     def sha256(self) -> str:
         """The fingerprint of the inputs; empty before the first model was opened."""
         return self._shared.sha256
+
+    @property
+    def seed(self) -> int:
+        """The seed of weights that are random."""
+        return self._load.seed
 
     def open(self, spot: Spot) -> Source:
         """Open the model of a point, unless it is the one that is open, and gather the inputs with the first.
@@ -95,7 +101,7 @@ class Measuring:
         if first and self._announce:
             self._announce((*source.notes, *self._inputs.notes))
         batch = to_model(next(iter(self._inputs.batches)), device, dtype)
-        self._loss = TaskLoss(self._options.loss, model, batch, self._inputs.source)
+        self._loss = TaskLoss(self._options.loss, model, batch, self.told or self._inputs.source)
         if not self.loss_told or self._loss.name:
             self.loss_name, self.loss_told = self._loss.name, self._loss.told
         self._source, self._key = replace(source, model=model), key
@@ -124,7 +130,7 @@ class Measuring:
         """What another process must know to measure points as this one does; the inputs were gathered."""
         assert self._inputs is not None
         batches = tuple(self._inputs.batches)
-        return Setup(batches, self._load, self._gathering, self._options, torch.get_num_threads())
+        return Setup(batches, self._load, self._gathering, self._options, torch.get_num_threads(), self._inputs.source)
 
     def adopted(self, point: Point) -> Point:
         """A point that another process measured, with what this one knows of the inputs.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from rankscope._version import __version__
@@ -12,6 +13,7 @@ from rankscope.errors import RankscopeError
 from rankscope.records import Note
 from rankscope.sweeps.axes import Spot, shown
 from rankscope.sweeps.jobs import in_processes
+from rankscope.sweeps.joining import frame, joined
 from rankscope.sweeps.ranking import ranking
 from rankscope.sweeps.records import Found, Point, Sweep
 from rankscope.sweeps.saved import resumed
@@ -19,6 +21,7 @@ from rankscope.sweeps.spots import names_of
 from rankscope.sweeps.until import number_of, outcome, per_layer, search
 
 if TYPE_CHECKING:
+    from rankscope.sweeps.axes import Axis
     from rankscope.sweeps.keeping import Kept
     from rankscope.sweeps.measuring import Measuring
     from rankscope.sweeps.searches import Search
@@ -57,6 +60,8 @@ class Running:
         self._points: list[Point] = []
         self._reference: Point | None = None
         self._earlier: dict[tuple[Any, ...], Point] = {}
+        self._others = 0  # points of an earlier run that this one did not ask for
+        self._before: list[tuple[Axis, ...]] = []
         self._planned = 0
         self._notes: list[Note] = []
         self._options = dict(plan.options)
@@ -87,6 +92,10 @@ class Running:
         """Open the first model, take over what an earlier run left, and measure the model as it is."""
         asked = self._asked
         alone = len(asked.models) == 1 and not asked.options
+        if asked.edits:
+            self._options["edits"] = " ".join(map(frame, asked.edits))
+        if not alone:
+            self._options["seed"] = self._measuring.seed
         first = Spot({}, asked.models[0]) if not asked.options else asked.over_layers([(1, "")]).spots()[0]
         if alone:
             self._measuring.open(first)
@@ -95,7 +104,7 @@ class Running:
         if not (alone and asked.edits):
             return
         known = self._earlier.get(("reference",))
-        self._reference = known or self._judged(self._measuring(first, "reference", strict=True))
+        self._reference = self._judged(known or self._measuring(first, "reference", strict=True))
         self._told(self._reference, 0)
         report = self._reference.report
         assert report is not None
@@ -106,10 +115,11 @@ class Running:
     def _take_over(self) -> None:
         """The points of an earlier run of the same sweep."""
         for kept in self._plan.kept:
-            inputs = {"sha256": self._measuring.sha256}
-            found = None if self._plan.fresh else resumed(kept.index, self._options, inputs, self._model())
-            if found is None:
+            here = replace(self._sweep(), inputs={"sha256": self._measuring.sha256})
+            found = None if self._plan.fresh else resumed(kept.index, here)
+            if found is None or not found.points:
                 continue
+            self._before.append(found.axes)
             for point in found.points:
                 if point.report is not None:
                     self._earlier.setdefault(point.key, point)
@@ -123,11 +133,12 @@ class Running:
             self._open_first(spots)
         known = [key for key, spot in keys.items() if key in self._earlier and self._is_same(spot, self._earlier[key])]
         for number, key in enumerate(known, 1):
-            self._points.append(self._judged(self._earlier[key]))
+            self._points.append(self._judged(replace(self._earlier[key], origin="range")))
             self._told(self._points[-1], number)
         if known:
             text = f"{len(known)} of {len(keys)} points were measured by an earlier run, and are taken over"
             self._notes.append(Note("RS476", text))
+        self._keep_others(keys)
         rest = [spot for key, spot in keys.items() if key not in known]
         if self._plan.jobs > 1 and len(rest) > 1:
             for point in in_processes(rest, self._measuring.setup(), self._plan.jobs):
@@ -136,7 +147,16 @@ class Running:
             for spot in rest:
                 self._add(self._judged(self._measuring(spot)))
         order = {key: number for number, key in enumerate(keys)}
-        self._points.sort(key=lambda point: order[point.key])
+        self._points.sort(key=lambda point: order.get(point.key, len(order)))  # those of an earlier run at the end
+
+    def _keep_others(self, keys: Container[tuple[Any, ...]]) -> None:
+        """Keep what an earlier run measured and this one did not ask for: nothing measured is lost."""
+        others = [point for key, point in self._earlier.items() if key != ("reference",) and key not in keys]
+        self._points += [self._judged(point) for point in others]
+        self._others = len(others)
+        if others:
+            text = f"{len(others)} points of an earlier run, which this one did not ask for, are kept beside its own"
+            self._notes.append(Note("RS476", text))
 
     def _open_first(self, spots: Sequence[Spot]) -> None:
         """Gather the inputs with the first model that opens."""
@@ -164,11 +184,11 @@ class Running:
 
     def _judged(self, point: Point) -> Point:
         search = self._plan.search
-        return point if search is None else replace(point, keeps=outcome(point.report, search.rule))
+        return replace(point, keeps=None if search is None else outcome(point.report, search.rule))
 
     def _add(self, point: Point) -> None:
         self._points.append(point)
-        self._told(point, len(self._points))
+        self._told(point, len(self._points) - self._others)
         self._keep()
 
     def _told(self, point: Point, number: int) -> None:
@@ -187,14 +207,14 @@ class Running:
         report = next((point.report for point in (self._reference, *self._points) if point and point.report), None)
         return Sweep(
             model=self._model(),
-            axes=self._asked.axes,
+            axes=reduce(joined, self._before, self._asked.axes),
             points=tuple(self._points),
             reference=self._reference,
             loss=self._measuring.loss_name,
             loss_told=self._measuring.loss_told,
             inputs={} if report is None else report.inputs,
             options=self._options,
-            planned=max(self._planned, len(self._points)),
+            planned=max(self._planned + self._others, len(self._points)),
             notes=tuple(self._notes),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             rankscope=__version__,
@@ -220,7 +240,8 @@ class Running:
             self._keep()
             return point
 
-        scan = [point for point in self._points if point.report is not None]
+        asked = {Point(spot.values, "").key for spot in self._asked.spots()}
+        scan = [point for point in self._points if point.report is not None and point.key in asked]
         found = search(wanted.rule, edit, scan, self._reference, neutral, at)
         if not wanted.per_layer or found.value is None:
             return found

@@ -96,14 +96,12 @@ def _until(data: Mapping[str, Any]) -> Found:
     return build(Found, {**data, "layers": layers})
 
 
-def resumed(path: Path, wanted: Mapping[str, Any], inputs: Mapping[str, Any] | None, model: str) -> Sweep | None:
-    """What an earlier run left of the same sweep.
+def resumed(path: Path, wanted: Sweep) -> Sweep | None:
+    """What an earlier run left of the same sweep, whatever the values that it went through.
 
     Args:
         path: where the sweep is written to.
-        wanted: the options of this run.
-        inputs: of this run, with their fingerprint.
-        model: what is swept.
+        wanted: this run, with the fingerprint of its inputs; it has no points yet.
 
     Returns:
         The earlier sweep; None where there is none.
@@ -114,10 +112,7 @@ def resumed(path: Path, wanted: Mapping[str, Any], inputs: Mapping[str, Any] | N
     if not path.exists():
         return None
     found = read_sweep(path)
-    here = {"model": model, **wanted}
-    there = {"model": found.model, **found.options}
-    if inputs is not None:
-        here["inputs"], there["inputs"] = str(inputs.get("sha256")), str(found.inputs.get("sha256"))
+    here, there = _shared(wanted), _shared(found)
     differ = [name for name in {**here, **there} if here.get(name) != there.get(name)]
     if differ and found.points:
         told = [(name, f"{_short(there.get(name))} there, {_short(here.get(name))} now") for name in differ]
@@ -128,6 +123,12 @@ def resumed(path: Path, wanted: Mapping[str, Any], inputs: Mapping[str, Any] | N
             remedies=[("Write elsewhere", f"-o {path.stem}-2.json"), ("Measure all anew, and lose those", "--fresh")],
         )
     return found
+
+
+def _shared(sweep: Sweep) -> dict[str, Any]:
+    """What two runs must have in common."""
+    own = {"model": sweep.model, "swept": ", ".join(sweep.columns), "inputs": str(sweep.inputs.get("sha256"))}
+    return {**own, **sweep.options}
 
 
 def _short(value: object) -> str:

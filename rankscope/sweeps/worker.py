@@ -34,6 +34,7 @@ def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
     setup: Setup = pickle.load(questions)  # noqa: S301 - of the parent process
     torch.set_num_threads(setup.threads)
     measuring = Measuring(list(setup.batches), setup.load, setup.gathering, setup.options)
+    measuring.told = setup.source
     while True:
         try:
             spot = pickle.load(questions)  # noqa: S301 - of the parent process

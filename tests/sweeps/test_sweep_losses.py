@@ -74,6 +74,19 @@ def test_random_ids_are_no_task() -> None:
     assert TaskLoss("lm", Words(), Batch((ids(),)), "random: …").name == "lm"
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_random_ids_have_no_loss_in_other_processes_either(jobs: int) -> None:
+    found = rankscope.sweep(
+        "zoo:transformer,width=16,heads=2",
+        over="depth=1,2",
+        jobs=jobs,
+        measures="mu_bar",
+        random="ids=4x16:int64:0..255",
+    )
+    assert [point.loss for point in found.points] == [None, None]
+    assert "random ids" in found.loss_told
+
+
 def test_the_loss_that_a_model_returns() -> None:
     class Own(Words):
         def forward(self, ids: Tensor) -> Any:

@@ -117,7 +117,44 @@ def test_another_model_and_another_range(tmp_path: Path, counted: list[str]) -> 
     counted.clear()
     found = rankscope.sweep(TINY, output=path, **{**OPTIONS, "edit": "lambda_skip=2,4,9"})
     assert counted == [f"{TINY}+lambda_skip=9"]
-    assert [point.values["lambda_skip"] for point in found.points] == [2.0, 4.0, 9.0]
+    assert [point.values["lambda_skip"] for point in found.points] == [2.0, 4.0, 9.0, 1.0, 3.0]
+    assert found.axes[0].values == (1.0, 2.0, 3.0, 4.0, 9.0)
+    assert (found.planned, len(found.points)) == (5, 5)
+    assert "2 points of an earlier run" in found.notes[1].text
+    assert read_sweep(path) == found
+    fresh = rankscope.sweep(TINY, output=path, fresh=True, **{**OPTIONS, "edit": "lambda_skip=2,4"})
+    assert [point.values["lambda_skip"] for point in fresh.points] == [2.0, 4.0]
+    assert read_sweep(path) == fresh
+
+
+@pytest.mark.parametrize("name", ["s.json", "reports"])
+def test_a_shorter_range_loses_no_point_whatever_is_written_to(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for edit in ("lambda_skip=-20:20:5", "lambda_skip=0:1:2", "lambda_skip=3"):
+        rankscope.sweep(TINY, output=path, **{**OPTIONS, "edit": edit + (",4" if ":" not in edit else "")})
+    left = read_sweep(path if path.is_file() else path / "sweep.json")
+    assert sorted(p.values["lambda_skip"] for p in left.points if p.report) == [-20, -10, 0, 1, 3, 4, 10, 20]
+
+
+@pytest.mark.parametrize("edit", ["lambda_skip=2,4@2", "lambda_skip=2,4+no_norm", "drop@*"])
+def test_another_edit_is_another_sweep(tmp_path: Path, edit: str) -> None:
+    path = tmp_path / "s.json"
+    rankscope.sweep(TINY, output=path, **OPTIONS)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"edits|swept"):
+        rankscope.sweep(TINY, output=path, **{**OPTIONS, "edit": edit})
+    assert path.read_bytes() == before
+
+
+def test_a_search_finds_the_same_beside_points_it_did_not_ask_for(tmp_path: Path) -> None:
+    asked = {**OPTIONS, "edit": "lambda_skip=1:8:3", "until": "mu_bar >= 0.82 @ last"}
+    alone = rankscope.sweep(TINY, **asked)
+    rankscope.sweep(TINY, output=tmp_path / "s.json", **{**OPTIONS, "edit": "lambda_skip=-20:20:9"})
+    found = rankscope.sweep(TINY, output=tmp_path / "s.json", **asked)
+    assert alone.until is not None
+    assert alone.until.value is not None
+    assert found.until == alone.until
+    assert {-20.0, 20.0} < {point.values["lambda_skip"] for point in found.points}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "rankscope.sweep/1"}', '{"schema": "rankscope.sweep/2"}'])
