@@ -19,7 +19,7 @@ from rankscope.certificate.editing import MIXER, OUTPUT
 from rankscope.certificate.matrices import NO_MATRICES, Mixed, mixers, of_maps, of_mixer
 from rankscope.certificate.projections import projections
 from rankscope.certificate.rounding import near
-from rankscope.certificate.steps import Part, Seen, step
+from rankscope.certificate.steps import MIN_TOKENS, Part, Seen, step
 from rankscope.certificate.watching import Passage, Watching
 from rankscope.records import display_name
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from rankscope.run import Run
 
     Attended = tuple[AttentionMaps, Projections | str]
-
-MIN_TOKENS = 4  # of a sequence, as for every verdict
 
 
 class Certifying:
@@ -63,6 +61,7 @@ class Certifying:
         self.short: set[int] = set()
         self.steps: dict[tuple[str, int], list[Step]] = {}  # by stack and sequence
         self.sizes: dict[tuple[str, int], tuple[int, int]] = {}
+        self.reshaped: set[tuple[str, int]] = set()  # whose last tokens have not the shape of the first
         self.unlinked: dict[tuple[str, int], set[int]] = {}  # blocks whose input is not what the one before gave
         self.shown: dict[Layer, str] = {}  # where the matrices of a block were taken from
         self._watching = Watching(plan, self._leave)
@@ -154,14 +153,15 @@ class Certifying:
             real = None if keep is None else keep[i].to(begin.device)
             pick = partial(_pick, i, real)
             tokens = pick(begin)
-            if len(tokens) < MIN_TOKENS:
+            key = layer.stack, self.sequences + i
+            if len(tokens) < MIN_TOKENS and key not in self.steps:
                 self.short.add(self.sequences + i)
                 continue
             parts = tuple(Part(pick(a), pick(b), lam, by) for a, b, lam, by in spans)
             mixed = self._mixed(layer, i, real, tokens, attended)
             found = step(Seen(layer, tokens, pick(end), parts, passage.adds, passage.why, eps, mixed), self._retain)
-            key = layer.stack, self.sequences + i
-            self.sizes.setdefault(key, (tokens.shape[0], tokens.shape[1]))
+            size = self.sizes.setdefault(key, (tokens.shape[0], tokens.shape[1]))
+            (self.reshaped.discard if pick(end).shape == size else self.reshaped.add)(key)
             self.steps.setdefault(key, []).append(found)
             self._link(key, found.index, tokens, eps)
             self._last[key] = found.index, pick(end)

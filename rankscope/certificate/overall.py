@@ -75,8 +75,8 @@ def _where(steps: Iterable[Step], unlinked: set[int], name: str) -> str | None:
 
 def _missing(steps: list[Step]) -> str | None:
     """Where the numbers end."""
-    first = next((step.index for step in steps if step.mu_before is None or step.mu is None), None)
-    return None if first is None else f"block {first}: {NOT_FINITE}"
+    first = next((step for step in steps if step.mu_before is None or step.mu is None), None)
+    return None if first is None else f"block {first.index}: {first.no_additive or NOT_FINITE}"
 
 
 def _broken(steps: list[Step], unlinked: set[int], name: str) -> Measured | None:
@@ -136,7 +136,15 @@ def _seminorm(steps: list[Step], unlinked: set[int], retain: float) -> Measured:
         return replace(
             found, status="fails", reason=f"block {poor.index} keeps {poor.kept:.3g} of mu, {retain:.3g} is asked for"
         )
-    return found
+    return replace(found, reason=_unguaranteed(found.retained or 0.0, retain ** len(steps)))
+
+
+def _unguaranteed(guaranteed: float, asked: float) -> str | None:
+    """What is left whichever way F points, where that is less than is kept by F as measured."""
+    if guaranteed >= asked:
+        return None
+    left = f"{guaranteed:.3g} of mu(Y(0))" if guaranteed else "nothing"
+    return f"kept as measured; guaranteed whichever way F points: {left}, where {asked:.3g} is asked for"
 
 
 def _theorem(steps: list[Step], size: tuple[int, int], unlinked: set[int], retain: float) -> Theorem:

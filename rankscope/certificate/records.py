@@ -100,7 +100,7 @@ class Measured:
 
     It `holds` where that is at least the chosen fraction, once for each layer; else it `fails`. The seminorm
     certificate is taken block by block, with the direction of F as measured; its `bound` is what is left whichever way
-    F points, None where that is nothing.
+    F points, None where that is nothing. Where it holds and that is less than is asked for, `reason` says so.
     """
 
     status: Status

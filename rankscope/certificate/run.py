@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,10 +14,11 @@ from rankscope.capture.plan import plan
 from rankscope.capture.planning import traced
 from rankscope.capture.session import undisturbed
 from rankscope.capture.wrappers import class_name
-from rankscope.certificate.certifying import MIN_TOKENS, Certifying
+from rankscope.certificate.certifying import Certifying
 from rankscope.certificate.editing import edited
 from rankscope.certificate.overall import sequence, worst_first
 from rankscope.certificate.records import Block, Certificate, Stack
+from rankscope.certificate.steps import FEW, MIN_TOKENS
 from rankscope.certificate.words import sentence
 from rankscope.errors import CaptureError, InputError
 from rankscope.inputs import Fingerprint
@@ -27,13 +29,16 @@ from rankscope.reduction import Reduction
 from rankscope.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rankscope.capture.places import Plan
     from rankscope.pipeline import MeasureOptions
     from rankscope.records import Inputs, Source
 
     Progress = Callable[[str, int, int | None], None]
+
+
+EXPLODED = 1e6  # times mu(Y(0)): no trained stack and no start of one grows so
 
 
 def certified(
@@ -95,7 +100,7 @@ def certified(
             "dtype": str(found.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         },
-        notes=(*source.notes, *inputs.notes, *blocks.notes, *_notes(found)),
+        notes=(*source.notes, *inputs.notes, *blocks.notes, *_notes(found, stacks)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         rankscope=__version__,
     )
@@ -122,6 +127,8 @@ def _stacks(found: Certifying, plan: Plan, retain: float) -> Iterator[Stack]:
             for (stack, number), steps in found.steps.items()
             if stack == name
         ]
+        # Of tokens of another shape mu is another number: it is not held against that of the first.
+        sequences = [replace(s, mu_last=None) if (name, s.sequence) in found.reshaped else s for s in sequences]
         if not sequences:
             continue
         ordered = worst_first(sequences)
@@ -133,21 +140,33 @@ def _stacks(found: Certifying, plan: Plan, retain: float) -> Iterator[Stack]:
         yield Stack(name, sentence(ordered[0], len(ordered), retain), tuple(blocks), ordered)
 
 
-def _notes(found: Certifying) -> list[Note]:
+def _notes(found: Certifying, stacks: Iterable[Stack]) -> list[Note]:
     """What a reader of the numbers should know."""
     notes = [Note("RS425", text) for text in sorted(found.told)]
     if found.short:
         text = f"{len(found.short)} of {found.sequences} sequences have fewer than {MIN_TOKENS} tokens and are left out"
         notes.append(Note("RS533", text))
+    notes += [Note("RS484", text) for text in map(_exploding, stacks) if text]
     notes += [Note("RS483", f"{name} could not be read: {reason}") for name, reason in found.unread.items()]
     return notes
+
+
+def _exploding(stack: Stack) -> str | None:
+    """That mu grows out of all proportion in a stack: a certificate bounds it from below alone."""
+    for each in stack.sequences:
+        if each.mu_first and each.mu_last is not None and each.mu_last > EXPLODED * each.mu_first:
+            grown = f"mu grows from {each.mu_first:.3g} to {each.mu_last:.3g} in sequence {each.sequence}"
+            return (
+                f"{stack.stack}: {grown}: the tokens explode, which no certificate is about; each is a bound from below"
+            )
+    return None
 
 
 def _nothing(found: Certifying, stacks: tuple[Stack, ...]) -> CaptureError:
     """The error where not one block gave a number."""
     reasons = [step.no_seminorm for stack in stacks for each in stack.sequences for step in each.steps]
     reasons += list(found.unread.values())
-    reasons += [f"fewer than {MIN_TOKENS} tokens"] * bool(found.short)
+    reasons += [FEW] * bool(found.short)
     told = [("reason", text) for text in dict.fromkeys(filter(None, reasons))][:3]
     longer = ("Give longer sequences, or others", "--random SPEC, --input FILE or --text FILE")
     return CaptureError("RS482", "nothing was certified: no block gave a number", details=told, remedies=[longer])

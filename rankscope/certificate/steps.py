@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rankscope.records import Layer
 
 _UNIT = 1e-5  # how far the norm of a row may be from 1, in float32
+MIN_TOKENS = 4  # of a sequence, as for every verdict
+FEW = f"fewer than {MIN_TOKENS} tokens"
 NOT_FINITE = "the tokens are not finite"
 EQUAL = "its tokens are all equal when they enter: mu is 0 up to rounding"
 ROWS = "covered up to its norm of rows: ρ, c and the bounds are those of λY + F before it"
@@ -75,6 +77,8 @@ def step(seen: Seen, retain: float) -> Step:
     found = Step(seen.layer.index, seen.layer.name, seen.layer.type, adds=seen.adds)
     if not bool(begin.isfinite().all() & end.isfinite().all()):
         return _without(found, NOT_FINITE)
+    if min(len(begin), len(end)) < MIN_TOKENS:
+        return _without(replace(found, mu_before=_mu(begin) if len(begin) >= MIN_TOKENS else None), FEW)
     before = _mu(begin)
     if begin.shape != end.shape:
         found = _without(found, f"it gives {_shape(end)} for {_shape(begin)}: no skip goes around it")

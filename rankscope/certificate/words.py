@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rankscope.certificate.records import Measured, Sequence, Step, Theorem
 
+AS_MEASURED = "holds as measured"
 NAMES = {"theorem": "Theorem 4.1", "additive": "additive", "seminorm": "seminorm"}
 
 
@@ -20,6 +21,18 @@ def certificates(found: Sequence) -> list[tuple[str, Theorem | Measured]]:
         Pairs in the order in which they are shown.
     """
     return [(NAMES["additive"], found.additive), (NAMES["theorem"], found.theorem), (NAMES["seminorm"], found.seminorm)]
+
+
+def outcome(found: Theorem | Measured) -> str:
+    """The status in words: what holds with a reason, holds for F as measured and is not guaranteed for another.
+
+    Args:
+        found: a certificate.
+
+    Returns:
+        The status, or ``holds as measured``.
+    """
+    return AS_MEASURED if found.status == "holds" and found.reason else found.status
 
 
 def formless(step: Step) -> str | None:
@@ -56,16 +69,24 @@ def sentence(found: Sequence, count: int, retain: float) -> str:
     if first is None or found.mu_last is None:
         return f"{who}no certificate, {found.additive.reason or 'the numbers are missing'}"
     asked = f"{retain:.4g} of mu a block, {retain**depth:.3g} over {depth}"
-    held = _held([name for name, each in certificates(found) if each.status == "holds"], asked)
+    held = _held(found, asked)
     bound, kept = found.additive.bound, found.additive.retained
     if bound is None or kept is None or bound <= 0:
-        return f"{who}{held}; mu went from {first:.4g} to {found.mu_last:.4g}"
+        empty = "" if bound is None else "; the additive bound is not above 0 and says nothing"
+        return f"{who}{held}{empty}; mu went from {first:.4g} to {found.mu_last:.4g}"
     measured = f"{kept:.3g} of mu(Y(0)) = {first:.4g} (measured {found.mu_last:.4g})"
     return f"{who}mu(Y({depth})) is at least {bound:.4g}, {measured}; {held}"
 
 
-def _held(held: list[str], asked: str) -> str:
+def _held(found: Sequence, asked: str) -> str:
+    """Which certificates hold; what the seminorm one guarantees stands apart from what F as measured keeps."""
+    every = certificates(found)
+    held = [name for name, each in every if outcome(each) == "holds"]
     names = [name if name.startswith("Theorem") else f"the {name} certificate" for name in held]
-    if not names:
-        return f"no certificate holds for {asked}"
-    return f"{' and '.join(names)} {'hold' if len(names) > 1 else 'holds'} ({asked})"
+    told = [f"{' and '.join(names)} {'hold' if len(names) > 1 else 'holds'} ({asked})"] if names else []
+    told += [f"the {name} certificate: {each.reason}" for name, each in every if outcome(each) == AS_MEASURED]
+    if told:
+        return "; ".join(told)
+    if all(each.status == "not applicable" for _, each in every):
+        return "no certificate applies"
+    return f"no certificate holds for {asked}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rankscope.certificate.words import certificates, formless
+from rankscope.certificate.words import certificates, formless, outcome
 from rankscope.records import display_name
 from rankscope.renderers._parts import inputs_line
 from rankscope.renderers._screen import plain
@@ -52,6 +52,7 @@ _LEGEND = (  # label, text, and the headings that it is about
     ("C_M, S", "how large the mixing matrix and the value map are: ‖M‖_F and ‖C_V‖_2", ("C_M", "S")),
     ("kept", "mu(λY + F)/mu(Y)", ("kept",)),
 )
+_EMPTY = "the bound is not above 0, where mu is anyway: it says nothing"
 EXPLAIN = ("words", "rankscope explain additive, theorem, seminorm or a heading")
 
 
@@ -137,8 +138,8 @@ def grid(stack: Stack, sequence: Sequence) -> Grid:
     found = Grid((steps[0].index - 1, *(step.index for step in steps)), tuple(names))
     for heading, name, why in _COLUMNS:
         first = sequence.mu_first if name in {"mu", "bound"} else None
-        values = [first, *(getattr(step, name) for step in steps)]
-        reasons = [None, *(_reason(step, why) for step in steps)]
+        values = [first, *(_value(step, name) for step in steps)]
+        reasons = [None, *(_reason(step, why, name) for step in steps)]
         if all(value is None for value in values[1:]):
             reason = next((reason for reason in reasons if reason), "not told")
             found.absent.setdefault(reason, []).append(heading)
@@ -149,9 +150,17 @@ def grid(stack: Stack, sequence: Sequence) -> Grid:
     return found
 
 
-def _reason(step: Step, why: str) -> str | None:
+def _value(step: Step, name: str) -> float | None:
+    """A number as far as it says something: the condition where the theorem applies, a bound above 0."""
+    value: float | None = getattr(step, name)
+    if name == "condition":
+        return value if step.lambda_theorem is not None else None
+    return None if name == "bound" and value is not None and value <= 0 else value
+
+
+def _reason(step: Step, why: str, name: str) -> str | None:
     """Why a step has no number: of the theorem, what is wrong with its form as well."""
-    told = getattr(step, why)
+    told = _EMPTY if name == "bound" and step.bound is not None else getattr(step, why)
     if told is None and why == _VALUES:
         told = step.no_additive or formless(step)
     return plain(told) if told else None
@@ -210,7 +219,8 @@ def outcomes(stack: Stack) -> list[tuple[str, ...]]:
         bound, kept = getattr(found, "bound", None), getattr(found, "retained", None)
         count = f"{sum(one[i] for one in held)} of {len(held)}"
         texts = ["" if value is None else f"{value:.4g}" for value in (bound, kept, found.smallest_lambda)]
-        lines.append((name, found.status, *texts, count, plain(found.reason or "")))
+        texts[:2] = ["—", "—"] if bound is not None and bound <= 0 else texts[:2]
+        lines.append((name, outcome(found), *texts, count, plain(found.reason or "")))
     return lines
 
 
@@ -244,5 +254,8 @@ def hypotheses(found: Theorem | Measured) -> str:
         ("b", "b"),
         ("mu(Y(0))²", "mu_squared"),
     )
-    known = [(label, getattr(found, name, None)) for label, name in names]
-    return ", ".join(f"{label} = {value:.4g}" for label, value in known if value is not None)
+    # Where the model has not its form, the arithmetic of the condition would read as a pass.
+    formless = found.status == "not applicable" and getattr(found, "b", None) is None and found.smallest_lambda is None
+    known = [(label, getattr(found, name, None)) for label, name in (names[:3] if formless else names)]
+    told = ", ".join(f"{label} = {value:.4g}" for label, value in known if value is not None)
+    return f"not applicable; measured: {told}" if formless and told else told

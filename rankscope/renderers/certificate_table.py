@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.text import Text
 
+from rankscope.certificate.words import AS_MEASURED
 from rankscope.records import display_name
 from rankscope.renderers import CERTIFICATES, Style, renderer
 from rankscope.renderers._certificate import (
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from rankscope.certificate import Certificate, Sequence, Stack
     from rankscope.renderers._certificate import Column, Grid
 
-_COLORS: dict[str, str] = {"holds": "bold green", "fails": "bold red", "undefined": "bold magenta"}
+_COLORS: dict[str, str] = {
+    "holds": "bold green",
+    AS_MEASURED: "bold yellow",
+    "fails": "bold red",
+    "undefined": "bold magenta",
+}
 _CURVE = 48  # the most columns of a curve
 
 

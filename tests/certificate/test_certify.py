@@ -332,3 +332,47 @@ def test_a_trained_bert_has_its_table() -> None:
     assert len(found.steps) == 6
     assert all(step.mixing_norm > 1 and step.rho > 0 for step in found.steps)
     assert found.theorem.status == "not applicable"
+
+
+def test_a_layer_of_too_few_tokens_has_no_mu_and_shapes_are_not_compared() -> None:
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)]
+    images = torch.randn(2, 3, 8, 8)
+    pooled = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    found = rankscope.certify(pooled, images)
+    last = found.stacks[0].worst.steps[3]
+    assert (last.mu, last.no_seminorm) == (None, "fewer than 4 tokens")
+    assert found.stacks[0].worst.seminorm.reason == "block 4: fewer than 4 tokens"
+    assert "RS533" not in {note.code for note in found.notes}
+    for model in (pooled, nn.Sequential(*body)):
+        stack = rankscope.certify(model, images).stacks[0]
+        assert stack.worst.mu_last is None
+        assert "went from" not in stack.sentence
+
+
+def test_what_is_kept_as_measured_is_no_guarantee() -> None:
+    found = of_zoo("transformer,depth=3").stacks[0]
+    kept = found.worst.seminorm
+    assert kept.status == "holds"
+    assert kept.retained is None or kept.retained < 0.9**3
+    assert str(kept.reason).startswith("kept as measured; guaranteed whichever way F points: ")
+    assert "holds" not in found.sentence
+    strong = rankscope.certify(skip_net(9.0, norm=nn.Identity), tokens()).stacks[0]
+    assert (strong.worst.seminorm.status, strong.worst.seminorm.reason) == ("holds", None)
+    assert "the seminorm certificate holds" in strong.sentence
+
+
+def test_where_none_applies_none_is_said_to_fail() -> None:
+    found = of_zoo("transformer,depth=2,norm=post").stacks[0]
+    assert {each.status for each in (found.worst.additive, found.worst.theorem, found.worst.seminorm)} == {
+        "not applicable"
+    }
+    assert "no certificate applies" in found.sentence
+
+
+def test_an_exploding_stack_is_noted() -> None:
+    model = skip_net(1e3, norm=nn.Identity)
+    noted = [note.text for note in rankscope.certify(model, tokens()).notes if note.code == "RS484"]
+    assert len(noted) == 1
+    assert "explode" in noted[0]
+    assert "RS484" not in {note.code for note in rankscope.certify(skip_net(2.0, norm=nn.Identity), tokens()).notes}

@@ -22,6 +22,7 @@ import rankscope
 from rankscope.certificate import Block, Certificate, Measured, Sequence, Stack, Step, Theorem
 from rankscope.records import Note
 from rankscope.renderers import CERTIFICATES, Style
+from rankscope.renderers._certificate import grid, outcomes
 
 SCHEMA = json.loads(Path(rankscope.__file__).with_name("certificate.schema.json").read_text(encoding="utf-8"))
 READER = jsonschema.Draft202012Validator(SCHEMA)
@@ -178,3 +179,33 @@ def test_it_is_saved_by_its_suffix(tmp_path: Path) -> None:
         plain().save(tmp_path / f"found.{suffix}")
         assert (tmp_path / f"found.{suffix}").stat().st_size > 500
     assert "additive certificate holds" in repr(plain())
+
+
+def everywhere(certificate: Certificate) -> list[str]:
+    style = Style(columns=240, every=True)
+    return [CERTIFICATES[form].text(certificate, style) for form in ("table", "md", "html")]
+
+
+def test_a_bound_under_0_is_no_number_to_read() -> None:
+    found = rankscope.certify(skip_net(3.0, depth=3), tokens(1))
+    bounds = [step.bound for step in found.stacks[0].worst.steps]
+    assert min(bound for bound in bounds if bound is not None) < 0
+    assert "the additive bound is not above 0 and says nothing" in found.stacks[0].sentence
+    column = next(c for c in grid(found.stacks[0], found.stacks[0].worst).columns if c.heading == "certified")
+    assert [cell.startswith("—") for cell, _ in column.cells[1:]] == [bound is None or bound <= 0 for bound in bounds]
+    assert outcomes(found.stacks[0])[0][2:4] == ("—", "—")
+    assert all("it says nothing" in text for text in everywhere(found))
+
+
+def test_arithmetic_of_the_theorem_is_shown_where_it_applies() -> None:
+    bias, pure = (rankscope.certify(skip_net(128.0, bias=bias), tokens(1)) for bias in (True, False))
+    assert bias.stacks[0].worst.theorem.condition > 0
+    assert "a(S·C_M" not in "".join(everywhere(bias))
+    assert all("not applicable; measured: C_M =" in text for text in everywhere(bias))
+    assert all("a(S·C_M" in text for text in everywhere(pure))
+
+
+def test_what_holds_as_measured_alone_is_told_apart() -> None:
+    found = rankscope.certify("zoo:transformer,depth=3", random="ids=1x16:int64:0..255")
+    assert all("holds as measured" in text for text in everywhere(found))
+    assert outcomes(found.stacks[0])[2][1] == "holds as measured"
