@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -129,7 +130,7 @@ class Backward:
             if keeping.reason:
                 return self._lost("skipped", keeping.reason)
             text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
-            return self._lost("undefined", f"the model cannot be differentiated: {text.splitlines()[0][:200]}")
+            return self._lost("undefined", f"the model cannot be differentiated: {shorten(text.splitlines()[0], 240, placeholder=" …")}")
         self._run.enter(chosen)
         count = self._run.where.batch
         tokens = self._reduce(found.activations) or self._real_tokens(chosen)

@@ -6,15 +6,13 @@ edits are carried out.
 
 from __future__ import annotations
 
-import ast
-import difflib
 import itertools
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankscope.declarations import declarations
+from rankscope.edit_values import check_number, read_value, wrong
 from rankscope.errors import UsageError
 from rankscope.registry import unknown_name
 from rankscope.selectors import EVERY, Selector, parse_selector
@@ -28,10 +26,6 @@ if TYPE_CHECKING:
 
 _QUOTES = "\"'"
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_FORM = ("form", "EDIT=value,value@LAYERS, such as lambda_skip=1.5@6..8")
-_SWITCH = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
-_EXPECTED = {"int": "a whole number", "float": "a finite number", "Number": "a finite number", "bool": "on or off"}
-_WORDS = {**_EXPECTED, "Numbers": "finite numbers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +85,7 @@ def split_model(text: str, aliases: Iterable[str] = ()) -> tuple[str, tuple[str,
     if exists(text):
         return text, ()
     ends = _pluses(text)
+    _refuse_slips(text, ends, aliases)
     for end in reversed(ends):
         if exists(text[:end]) and _NAME.match(text, end + 1):
             return text[:end], _parts(text[end + 1 :])
@@ -102,6 +97,18 @@ def split_model(text: str, aliases: Iterable[str] = ()) -> tuple[str, tuple[str,
         if found[0] in known_edits() or (_ends(text, found.end()) and _is_model(text[:end], aliases)):
             return text[:end], _parts(text[end + 1 :])
     return text, ()
+
+
+def _refuse_slips(text: str, ends: list[int], aliases: Iterable[str]) -> None:
+    """Refuse a model with nothing after its ``+``, or with a space beside it."""
+    for end in ends:
+        model, after = text[:end], text[end + 1 :]
+        if model == model.strip() and after[:1].strip():
+            continue
+        bare, rest = model.strip(), after.strip()
+        if exists(bare) or _is_model(bare, aliases):
+            why = "a space stands beside the +" if rest else "no edit follows the +"
+            raise UsageError("RS130", f"{text!r} was not read: {why}", remedies=[("Write", f"{bare}+{rest or 'no_skip'}")])
 
 
 def _ends(text: str, at: int) -> bool:
@@ -194,6 +201,13 @@ def layers_of(selector: str, text: str) -> Selector:
         8
     """
     where = parse_selector(selector)
+    if where.kind == "glob" and "," in selector and selector.strip()[0] not in _QUOTES:
+        head, parts = text.partition("@")[0], [part.strip() for part in selector.split(",") if part.strip()]
+        raise UsageError(
+            "RS130",
+            f"edit {text!r} was not read: after @ stands one index, a..b, first, last, *, or a glob in quotes",
+            remedies=[("Several of them", "+".join(f"{head}@{part}" for part in parts))],
+        )
     if where.kind == "range" and where.low == 0:
         raise UsageError(
             "RS131",
@@ -228,48 +242,22 @@ def _arguments(declared: Declaration, items: list[str], text: str) -> dict[str, 
                 error = unknown_name(f"argument of {declared.name}:", key, list(options))
                 raise error
             if key in texts:
-                raise _wrong(text, f"{key!r} is given twice")
+                raise wrong(text, f"{key!r} is given twice")
         elif not (key and options[key].kind == "Numbers"):
             value, key = item, next((name for name in options if name not in texts), "")
             if not key:
                 takes = ", ".join(options) or "no argument"
-                raise _wrong(text, f"{declared.name} takes {takes}; {item!r} is one too many")
+                raise wrong(text, f"{declared.name} takes {takes}; {item!r} is one too many")
         else:
             value = item
         texts.setdefault(key, []).append(value.strip())
     missing = [name for name, option in options.items() if option.default is None and name not in texts]
     if missing:
         means = "; ".join(f"{name}: {declared.meanings.get(name, '')}" for name in missing)
-        raise _wrong(text, f"{declared.name} needs {means}")
-    return {name: _value(text, name, texts[name], options[name].kind) for name in options if name in texts}
-
-
-def _value(text: str, name: str, values: list[str], kind: str) -> Any:
-    """What a text of values means to an argument of this kind."""
-    if kind == "Numbers":
-        return tuple(_value(text, name, [value], "float") for value in values)
-    value = ",".join(values)
-    if kind.startswith("Literal["):
-        choices = ast.literal_eval(f"({kind.removeprefix('Literal[').removesuffix(']')},)")
-        if value not in choices:
-            error = unknown_name(f"value of {name}:", value, list(choices))
-            raise error
-        return value
-    found = _SWITCH.get(value.lower()) if kind == "bool" else _number(value, kind)
-    if found is None:
-        near = difflib.get_close_matches(value, _SWITCH) if kind == "bool" else []
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise _wrong(text, f"{name} is {value!r}, expected {_WORDS[kind]}{hint}")
+        raise wrong(text, f"{declared.name} needs {means}")
+    found = {name: read_value(text, name, texts[name], options[name].kind) for name in options if name in texts}
+    for name, value in found.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):
+                check_number(declared, name, number, text)
     return found
-
-
-def _number(value: str, kind: str) -> float | None:
-    try:
-        number = int(value) if kind == "int" else float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _wrong(text: str, why: str) -> UsageError:
-    return UsageError("RS130", f"edit {text!r} was not read: {why}", remedies=[_FORM])

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "rankscope"
 # A unit imports from the lines above it and from the names to its left.
 LINES = (
     "errors memory registry declarations files plain records saved selectors user_code distributed formats",
-    "zoo specs edits sources inputs",
+    "zoo specs edit_values edits sources inputs",
     "capture interventions",
     "spectra",
     "measures",

@@ -40,7 +40,7 @@ def in_force(model: nn.Module, plan: Plan, actions: Iterable[Action], *, insist:
         plan: what was traced of it.
         actions: what to do, in order.
         insist: whether it is an error to leave without any forward pass, or before a backward pass that would run the
-            model again.
+            model again; what was raised inside is never hidden by it.
 
     Yields:
         Nothing.
@@ -115,6 +115,15 @@ class Engine(TorchFunctionMode):
         Raises:
             CaptureError: the model never ran, or a backward pass would run it again without the edits.
         """
+        if not self._ran and not self._hits:
+            raise CaptureError(
+                "RS457",
+                "the model never ran while its edits were in force",
+                remedies=[
+                    ("Run it in time", "call the model inside the context"),
+                    ("Edit the model that is called", "the edit is for this one module, none of its copies"),
+                ],
+            )
         if not self._ran:
             self._check()
         if self._regions.waiting:

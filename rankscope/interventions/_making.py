@@ -59,10 +59,22 @@ def make(model: nn.Module, plan: Plan, batch: Batch, edits: Sequence[Edit], choi
 def _counted(actions: Sequence[Action]) -> str:
     """What is acted on, such as "4 residual adds in 2 layers"."""
     acting = [action for action in actions if not isinstance(action, AtStart)]
-    nouns = [action.what for action in acting]
-    parts = [f"{(n := nouns.count(noun))} {noun}{'s' if n > 1 else ''}" for noun in dict.fromkeys(nouns)]
+    nouns = [action.what for action in acting if action.layer is not None]
+    outside = [action.what for action in acting if action.layer is None]
     layers = len({(action.layer.stack, action.layer.index) for action in acting if action.layer is not None})
-    return " and ".join(parts) + (f" in {layers} layer{'s' if layers > 1 else ''}" if layers else "")
+    if not layers:
+        return _worded(outside)
+    told = f"{_worded(nouns)} in {layers} layer{'s' if layers > 1 else ''}"
+    if not outside:
+        return told
+    return f"{told} and {len(outside) if {*outside} == {*nouns} and len({*nouns}) == 1 else _worded(outside)} outside them"
+
+
+def _worded(nouns: Sequence[str]) -> str:
+    """Nouns counted."""
+    counts = {noun: nouns.count(noun) for noun in nouns}
+    many = {noun: noun.replace("part of a", "parts of a") if noun.startswith("part of") else f"{noun}s" for noun in nouns}
+    return " and ".join(f"{count} {many[noun] if count > 1 else noun}" for noun, count in counts.items())
 
 
 def _nothing(edit: Edit, scene: Scene) -> CaptureError:
@@ -71,12 +83,10 @@ def _nothing(edit: Edit, scene: Scene) -> CaptureError:
     others = [add for add in scene.plan.adds if add.layer is None]
     seen = [f"{len(adds)} sums inside blocks, none of which reaches the output of its block"] if adds else []
     seen += [f"{len(others)} sums outside every block"] if others else []
+    choose = ("Choose sums yourself", "rankscope.edit(model, …, choose=lambda add: add.status != 'outside')")
     return CaptureError(
         "RS450",
         f"edit {edit} finds nothing to act on in {len(scene.layers)} layers",
         details=[("seen", "; ".join(seen) or "no sum of a skip and its branch: a gate or a fused kernel may hold it")],
-        remedies=[
-            ("Look at what was recognised", "rankscope inspect MODEL"),
-            ("Choose sums yourself", "rankscope.edit(model, …, choose=lambda add: add.status != 'outside')"),
-        ],
+        remedies=[("Look at what was recognised", "rankscope inspect MODEL"), *([choose] if adds else [])],
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from torch import Tensor
 
-from rankscope.edits import EditSpec, layers_of, read_edits
+from rankscope.edit_values import check_number
+from rankscope.edits import EditSpec, known_edits, layers_of, options_of, read_edits
 from rankscope.errors import UsageError
 from rankscope.registry import Registry
 from rankscope.selectors import EVERY, Selector
@@ -74,7 +75,7 @@ EDITS: Registry[Callable[..., Edit]] = Registry("edit", "rankscope.interventions
 
 
 def intervention(
-    *, formula: str, paper: str | None = None, neutral: float | None = None
+    *, formula: str, paper: str | None = None, neutral: float | None = None, least: Mapping[str, float] | None = None
 ) -> Callable[[Callable[Concatenate[Scene, P], Iterable[Action]]], Callable[P, Edit]]:
     """Register an edit under the name of its function.
 
@@ -82,11 +83,12 @@ def intervention(
         formula: what becomes of the model, in one line.
         paper: where it was published.
         neutral: the value of its one number that leaves the model as it is, from which a search sets out.
+        least: the smallest value of an argument that has one.
 
     Returns:
         The decorator; it gives a function that takes the arguments, without the scene, and gives an `Edit`.
     """
-    del formula, paper, neutral  # read off the source by `rankscope.declarations`
+    del formula, paper, neutral, least  # read off the source by `rankscope.declarations`
 
     def register(body: Callable[Concatenate[Scene, P], Iterable[Action]]) -> Callable[P, Edit]:
         name = body.__name__
@@ -94,6 +96,10 @@ def intervention(
         def edit(*args: P.args, **kwargs: P.kwargs) -> Edit:
             if args:
                 raise UsageError("RS130", f"{name} takes its arguments by name, such as {_form(name)}")
+            for key, value in kwargs.items():
+                for number in value if isinstance(value, list | tuple) else (value,):
+                    if isinstance(number, int | float) and key in options_of(known_edits()[name]):
+                        check_number(known_edits()[name], key, number, f"{name}({key}={value!r})")
             return Edit(name, kwargs, body)
 
         edit.__name__, edit.__doc__ = name, body.__doc__
@@ -104,8 +110,6 @@ def intervention(
 
 
 def _form(name: str) -> str:
-    from rankscope.edits import known_edits, options_of
-
     return f"{name}({', '.join(f'{option}=…' for option in options_of(known_edits()[name]))})"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rankscope.interventions._actions import AtModule
 
 
-@intervention(formula="y_i  ->  y_i + σ (‖y_i‖/√d) g_i,  g_i ~ N(0, I)", neutral=0.0)
+@intervention(formula="y_i  ->  y_i + σ (‖y_i‖/√d) g_i,  g_i ~ N(0, I)", neutral=0.0, least={"sigma": 0.0})
 def noise(scene: Scene, *, sigma: Number, seed: int = 0) -> Iterator[AtModule]:
     """Add noise to what a block gives: to each token Gaussian noise of σ times its own root mean square.
 
@@ -27,7 +27,7 @@ def noise(scene: Scene, *, sigma: Number, seed: int = 0) -> Iterator[AtModule]:
 
     Args:
         scene: the traced model, and the layers that are meant.
-        sigma: size of the noise over that of the token, such as 0.01.
+        sigma: size of the noise over that of the token, 0 and above, such as 0.01.
         seed: of the noise.
 
     Yields:

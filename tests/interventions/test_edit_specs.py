@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,34 @@ def test_no_torch_is_loaded():
     code = "import sys; from rankscope.edits import read_edits, split_model\n"
     code += "split_model('m.pt+no_skip'); read_edits('lambda_skip=2'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_python_refuses_the_numbers_that_text_refuses() -> None:
+    from rankscope.interventions import EDITS
+
+    for wrong in ({"lam": float("nan")}, {"lam": [1.0, float("inf")]}):
+        with pytest.raises(UsageError, match="expected a finite number") as raised:
+            EDITS["lambda_skip"](**wrong)
+        assert raised.value.code == "RS130"
+    for make in (lambda: read_edits("noise=-1@2"), lambda: EDITS["noise"](sigma=-1.0)):
+        with pytest.raises(UsageError, match="sigma is -1, expected 0 and above"):
+            make()
+
+
+def test_two_layers_are_two_edits() -> None:
+    with pytest.raises(UsageError, match="a glob in quotes") as raised:
+        read_edits("no_skip@1,3")
+    assert raised.value.remedies == (("Several of them", "no_skip@1+no_skip@3"),)
+    assert read_edits("no_skip@'a,b'")[0].where.glob == "a,b"
+
+
+def test_a_space_or_nothing_beside_the_plus_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "model.pt"
+    file.touch()
+    for model in (str(file), "zoo:transformer"):
+        for typed, step in ((" +no_norm", "+no_norm"), ("+ no_norm", "+no_norm")):
+            with pytest.raises(UsageError, match="a space stands beside") as raised:
+                split_model(model + typed)
+            assert raised.value.remedies == (("Write", model + step),)
+        with pytest.raises(UsageError, match="no edit follows"):
+            split_model(model + "+")

@@ -249,9 +249,13 @@ def test_everything_is_gone_afterwards_also_after_an_exception():
 
 def test_another_model_or_another_path_raises():
     model, other = Net().eval(), Net().eval()
-    with pytest.raises(CaptureError, match="did not run as edited: 4 of the 4 places") as raised:
+    with pytest.raises(CaptureError, match="never ran while its edits were in force") as raised:
         run(model, "no_skip", lambda: other(x()))
-    assert raised.value.code == "RS452"
+    assert raised.value.code == "RS457"
+    with pytest.raises(CaptureError, match="never ran"):
+        run(model, "no_skip", lambda: None)
+    with pytest.raises(ZeroDivisionError):
+        run(model, "no_skip", lambda: 1 // 0)
 
     def shorter():
         model.blocks[3] = nn.Identity()
