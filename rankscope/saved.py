@@ -27,7 +27,7 @@ _KINDS = {
 }
 _USES = {
     "rankscope.baseline": ("Count drops from it", "rankscope check REPORT --max-drop effective_rank=10% --baseline {}"),
-    "rankscope.certificate": ("Measure the model", "rankscope probe MODEL -o REPORT.json"),
+    "rankscope.certificate": ("Show the certificate", "rankscope report {}"),
     "rankscope.comparison": ("Compare the reports anew", "rankscope compare A.json vs B.json"),
     "rankscope.check": ("Check the report that it is about", "rankscope check REPORT --min mu_bar=0.05@last"),
     "rankscope.inspection": ("Measure the model", "rankscope probe MODEL -o REPORT.json"),

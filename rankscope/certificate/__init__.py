@@ -102,8 +102,16 @@ def fraction(retain: float | None, a: float | None) -> float:
         (0.9, 0.5)
     """
     if retain is not None and a is not None:
-        raise UsageError("RS481", "retain and a were both given: a is the square of the fraction that is retained")
+        raise UsageError(
+            "RS481",
+            "retain and a were both given: a is the square of the fraction that is retained",
+            remedies=[("Give one of them", f"retain {retain:g}, which is a = {retain**2:.4g}")],
+        )
     for name, value in (("retain", retain), ("a", a)):
         if value is not None and not 0 < value < 1:
-            raise UsageError("RS480", f"{name} is {value:g}, expected a number between 0 and 1, without the ends")
+            raise UsageError(
+                "RS480",
+                f"{name} is {value:g}, expected a number between 0 and 1, without the ends",
+                remedies=[("Nine tenths of mu in every layer", "--retain 0.9, or --a 0.81")],
+            )
     return math.sqrt(a) if a is not None else RETAIN if retain is None else retain

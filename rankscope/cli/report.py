@@ -20,7 +20,8 @@ rankscope report runs/*.json -o all.parquet
 rankscope report runs/*.json --format jsonl
 
 REPORT is what `rankscope probe MODEL -o FILE.json` wrote. Several reports are shown one after the other; in csv, jsonl
-and parquet their rows follow each other, each with its model and the time its report was made.
+and parquet their rows follow each other, each with its model and the time its report was made. A certificate, what
+`rankscope certify MODEL -o FILE.json` wrote, is rendered alone.
 """
 
 
@@ -32,13 +33,16 @@ and parquet their rows follow each other, each with its model and the time its r
 @click.pass_context
 def command(ctx: click.Context, /, reports: tuple[Path, ...], **_: Any) -> None:
     """Read, write the outputs, show."""
-    from rankscope.renderers import check, load, save_all, screen_for
+    from rankscope.certificate.reading import is_certificate, load_certificate
+    from rankscope.renderers import CERTIFICATES, RENDERERS, check, load, save_all, screen_for
 
     terminal = ctx.ensure_object(Terminal)
     form, wide, outputs = ctx.params["form"], ctx.params["wide"], ctx.params["outputs"]
-    screen = screen_for(form, outputs)
-    check(outputs, form, wide=wide)
-    found = [load(path) for path in reports]
+    alone = len(reports) == 1 and is_certificate(reports[0])
+    of = CERTIFICATES if alone else RENDERERS
+    screen = screen_for(form, outputs, of)
+    check(outputs, form, of, wide=wide)
+    found: Any = load_certificate(reports[0]) if alone else [load(path) for path in reports]
     text = screen.text(found, terminal.style(wide))
-    save_all(found, outputs, wide, form)
+    save_all(found, outputs, wide, form, of)
     terminal.result(text)

@@ -21,6 +21,13 @@ _TRUSTED_WEIGHTS = ("Its weights, if you trust it", "rankscope probe yourmodule:
 _TORCH_ONLY = ("Give the PyTorch model it was made from", "rankscope probe yourmodule:Net --weights weights.pt")
 
 
+_SAVED = re.compile(rb'"rankscope\.(report|certificate|comparison|sweep)/')
+_USES = {
+    b"report": ("It is a report; to show it", "rankscope report FILE"),
+    b"certificate": ("It is a certificate; to show it", "rankscope report FILE"),
+    b"comparison": ("It is a comparison; to make it anew", "rankscope compare A.json vs B.json"),
+    b"sweep": ("It is a sweep; to make it anew", "rankscope sweep MODEL"),
+}
 _WORDS = re.compile(r"\b(FILE|DIR|PARENT)\b")
 # The suffixes that a file of a model has, the safest first; only the words of an error depend on them.
 _MODELS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pt2", ".gguf", ".h5", ".onnx")
@@ -184,8 +191,8 @@ def _by_path(path: Path, kind: Kind) -> Remedies:
     """What to do instead, where the name of the file or its neighbours tell more than its kind."""
     if kind is Kind.TEXT and path.suffix == ".py":
         return (("Name the factory or class in it", "rankscope probe FILE:Net"),)
-    if kind is Kind.TEXT and path.suffix == ".json" and b'"rankscope.report' in _head(path):
-        return (("It is a report; to show it", "rankscope report FILE"),)
+    if kind is Kind.TEXT and path.suffix == ".json" and (saved := _SAVED.search(_head(path))):
+        return (_USES[saved[1]],)
     if kind is Kind.TEXT and path.name == "config.json":
         return (("Name its directory", "rankscope probe PARENT"),)
     if kind is Kind.UNKNOWN and path.suffix in {".bin", ".dat", ".raw"}:

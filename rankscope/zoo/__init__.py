@@ -108,10 +108,14 @@ def build(spec: str, *, seed: int = 0) -> nn.Module:
     name, items = split(spec)
     entry = ARCHITECTURES[name]
     kinds = {key: option.kind for key, option in entry.options.items()}
-    values = parse(items, {**kinds, "seed": int})
+    values = parse(items, {**kinds, "seed": int}, name)
     seed = values.pop("seed", seed)
     if not 0 <= seed < 2**63:
-        raise UsageError("RS352", f"{name} was not built: seed is {seed}, expected 0 to 2^63 - 1")
+        raise UsageError(
+            "RS352",
+            f"{name} was not built: seed is {seed}, expected 0 to 2^63 - 1",
+            remedies=[("A seed in the range", f"zoo:{name},seed=0")],
+        )
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed the caller's GPUs
         return entry.builder(**values)

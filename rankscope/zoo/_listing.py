@@ -46,6 +46,7 @@ class ZooEntry:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+_LIST = "numbers, as 8 or 8,16,32"
 _SEED = ZooOption("seed", "0", "a whole number", "the seed of the random weights, beats --seed")
 
 
@@ -90,7 +91,9 @@ def check_spec(spec: str) -> None:
     if name not in known:
         error = unknown_name("architecture", name, list(known))
         raise error
-    parse(items, {key: _kind(parameter.kind) for key, parameter in known[name].parameters.items()} | {"seed": int})
+    parse(
+        items, {key: _kind(parameter.kind) for key, parameter in known[name].parameters.items()} | {"seed": int}, name
+    )
 
 
 def _kind(annotation: str) -> Any:
@@ -136,10 +139,10 @@ def _typed(value: object) -> str:
 def _values(kind: str) -> str:
     """What an option takes, in words, of its annotation."""
     if instead := words(_kind(kind)):
-        return " or ".join(["numbers", *instead])
+        return " or ".join([_LIST, *instead])
     if kind.startswith("Literal["):
         return kind.removeprefix("Literal[").removesuffix("]").replace("'", "").replace(", ", ", ")
-    return {"int": "a whole number", "float": "a number", "bool": "on or off", "tuple[float, ...]": "numbers"}[kind]
+    return {"int": "a whole number", "float": "a number", "bool": "on or off", "tuple[float, ...]": _LIST}[kind]
 
 
 def _demo(path: Path) -> ZooEntry:

@@ -81,7 +81,17 @@ def check_sizes(name: str, sizes: Mapping[str, int], *misfits: str) -> None:
         wrong = [f"width is {sizes['width']}, expected a multiple of heads, {sizes['heads']}"]
     wrong += filter(None, misfits)
     if wrong:
-        raise UsageError("RS352", f"{name} was not built: {wrong[0]}")
+        raise UsageError("RS352", f"{name} was not built: {wrong[0]}", remedies=_next(name, sizes))
+
+
+def _next(name: str, sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What would fit: the nearest divisors of the width for its heads; then what each option takes."""
+    width, heads, steps = sizes["width"], sizes.get("heads", 1), []
+    if width >= 1 and (heads < 1 or width % heads):
+        divisors = [count for count in range(1, width + 1) if width % count == 0]
+        nearest = sorted(sorted(divisors, key=lambda count: abs(count - heads))[:2])
+        steps = [("Heads that divide the width", " or ".join(f"heads={count}" for count in nearest))]
+    return [*steps, ("What each option takes", f"rankscope zoo {name}")]
 
 
 def few_hidden(ratio: float, width: int) -> str:

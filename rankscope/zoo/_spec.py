@@ -86,12 +86,13 @@ def split(spec: str) -> tuple[str, dict[str, list[str]]]:
     return name, options
 
 
-def parse(items: Mapping[str, list[str]], kinds: Mapping[str, Any]) -> dict[str, Any]:
+def parse(items: Mapping[str, list[str]], kinds: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     """Read the texts of options as what their annotations ask for.
 
     Args:
         items: for each option the texts of its values.
         kinds: for each known option its annotation.
+        name: of the architecture, for the next step of an error.
 
     Returns:
         For each given option its value.
@@ -103,11 +104,23 @@ def parse(items: Mapping[str, list[str]], kinds: Mapping[str, Any]) -> dict[str,
         >>> parse({"depth": ["3"], "lam": ["1", "2"], "mlp": ["off"]}, {"depth": int, "lam": FLOATS, "mlp": bool})
         {'depth': 3, 'lam': (1.0, 2.0), 'mlp': False}
     """
-    for name in items:
-        if name not in kinds:
-            error = unknown_name("option", name, list(kinds))
+    for option in items:
+        if option not in kinds:
+            error = unknown_name("option", option, list(kinds))
             raise error
-    return {name: _read_all(name, texts, kinds[name]) for name, texts in items.items()}
+    try:
+        return {option: _read_all(option, texts, kinds[option]) for option, texts in items.items()}
+    except _NoNumber as wrong:
+        remedies = [*wrong.remedies, ("What each option takes", f"rankscope zoo {name}".rstrip())]
+        raise UsageError("RS351", str(wrong), remedies=remedies) from None
+
+
+class _NoNumber(ValueError):  # noqa: N818 - reads as the sentence it is
+    """A text that is none of the numbers of its option, with the form of what is."""
+
+    def __init__(self, headline: str, *remedies: tuple[str, str]) -> None:
+        super().__init__(headline)
+        self.remedies = remedies
 
 
 _FORM = ("form", "NAME,option=value,option=value")
@@ -118,8 +131,12 @@ def _read_all(name: str, texts: list[str], kind: Any) -> Any:
     """A tuple where the option is a list, or one of the words that stand in its place; else one value."""
     if len(texts) == 1 and texts[0] in words(kind):
         return texts[0]
+    if alone := [text for text in texts if text in words(kind)]:
+        one = (f"{name}={alone[0]}", _listed(name))
+        headline = f"option {name} is {','.join(texts)!r}: {alone[0]} stands alone, in the place of all numbers"
+        raise _NoNumber(headline, ("Give the one or the other", " or ".join(one)))
     if kind == FLOATS or words(kind):
-        return tuple(_number(name, text, float, words(kind)) for text in texts)
+        return tuple(_number(name, text, float, words(kind), listed=True) for text in texts)
     return _read(name, ",".join(texts), kind)
 
 
@@ -136,17 +153,20 @@ def _read(name: str, text: str, kind: Any) -> Any:
     return _number(name, text, kind)
 
 
-def _number(name: str, text: str, kind: type[int] | type[float], instead: tuple[str, ...] = ()) -> int | float:
-    """A number; `instead` are the words that could have stood there."""
+def _number(
+    name: str, text: str, kind: type[int] | type[float], instead: tuple[str, ...] = (), *, listed: bool = False
+) -> int | float:
+    """A number, of a list where `listed`; `instead` are the words that could have stood there."""
     try:
         value = kind(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
         expected = " or ".join([_EXPECTED[kind], *instead])
-        raise UsageError(
-            "RS351",
-            f"option {name} is {text!r}, expected {expected}",
-            remedies=[("What each option takes", "rankscope zoo")],
-        )
+        form = [("A list is written so", _listed(name))] if listed else []
+        raise _NoNumber(f"option {name} is {text!r}, expected {expected}", *form)
     return value
+
+
+def _listed(name: str) -> str:
+    return f"{name}=8,16,32"

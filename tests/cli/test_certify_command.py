@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import rankscope
+from rankscope.certificate.reading import load_certificate
 from rankscope.cli import main
+from rankscope.renderers import CERTIFICATES
 
 STRONG = ["certify", "zoo:lambda_skip,depth=3,width=16,lam=128", "--random", "ids=2x32:int64:0..255"]
 
@@ -81,5 +84,39 @@ def test_slips_and_what_cannot_be_measured(
 def test_a_saved_certificate_is_told_from_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "found.json"
     assert main([*STRONG, "-q", "-o", str(path)]) == 0
+    assert main(["report", str(path), str(path)]) == 3
+    err = capsys.readouterr().err
+    assert "not a report, but a certificate" in err
+    assert "Show the certificate:  rankscope report" in err
+
+
+def test_a_saved_certificate_is_rendered_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    made = rankscope.certify("zoo:lambda_skip,depth=2,width=16,lam=64", random="ids=2x16:int64:0..255")
+    made.save(path)
+    assert load_certificate(path) == made
+    assert main(["report", str(path), "--format", "md", "-o", str(tmp_path / "c.csv")]) == 0
+    assert capsys.readouterr().out == CERTIFICATES["md"].text(made)
+    assert (tmp_path / "c.csv").read_text().count("\n") == 1 + len(made.lines())
+    assert main(["certify", str(path)]) == 3
+    assert "It is a certificate; to show it:  rankscope report" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"schema": "rankscope.certificate/2"}, "RS603"),
+        ({"stacks": [{}]}, "RS602"),
+        ({"stacks": 3}, "RS602"),
+        ({"notes": [3]}, "RS602"),
+        ({"model": None, "stacks": [{"stack": "", "sentence": "", "blocks": [], "sequences": []}]}, "RS602"),
+    ],
+)
+def test_a_certificate_that_no_version_writes_is_refused(
+    change: dict[str, object], code: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "c.json"
+    rankscope.certify("zoo:lambda_skip,depth=1,width=16", random="ids=1x16:int64:0..255").save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert main(["report", str(path)]) == 3
-    assert "not a report, but a certificate" in capsys.readouterr().err
+    assert code in capsys.readouterr().err

@@ -56,11 +56,28 @@ def test_lists_survive_between_other_options(lam: list[float], depth: int) -> No
     assert parse(items, KINDS) == {"lam": tuple(lam), "depth": depth, "mlp": False}
 
 
-@pytest.mark.parametrize("text", ["lerned", "learned,1", "1,learned", "learned,paper", "", "inf"])
-def test_a_word_stands_alone_where_it_stands_for_a_list(text: str) -> None:
+@pytest.mark.parametrize("text", ["lerned", "", "inf"])
+def test_what_is_neither_a_word_nor_a_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"option mix is '.*', expected a finite number or learned or paper") as caught:
         parse({"mix": text.split(",")}, KINDS)
     assert caught.value.code == "RS351"
+    assert "mix=8,16,32" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["learned,1", "1,learned", "learned,paper"])
+def test_a_word_among_numbers_is_said_to_stand_alone(text: str) -> None:
+    with pytest.raises(UsageError, match="stands alone, in the place of all numbers") as caught:
+        parse({"mix": text.split(",")}, KINDS, "net")
+    assert caught.value.code == "RS351"
+    assert "rankscope zoo net" in str(caught.value)
+
+
+@pytest.mark.parametrize(("heads", "near"), [(3, "heads=2 or heads=4"), (7, "heads=4 or heads=8"), (0, "heads=1 or")])
+def test_heads_that_do_not_fit_have_the_nearest_that_do(heads: int, near: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(f"transformer,width=64,heads={heads}")
+    assert near in str(caught.value)
+    assert "rankscope zoo transformer" in str(caught.value)
 
 
 @pytest.mark.parametrize(
