@@ -130,7 +130,8 @@ class Backward:
             if keeping.reason:
                 return self._lost("skipped", keeping.reason)
             text = error.headline if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
-            return self._lost("undefined", f"the model cannot be differentiated: {shorten(text.splitlines()[0], 240, placeholder=" …")}")
+            why = shorten(text.splitlines()[0], 240, placeholder=" …")
+            return self._lost("undefined", f"the model cannot be differentiated: {why}")
         self._run.enter(chosen)
         count = self._run.where.batch
         tokens = self._reduce(found.activations) or self._real_tokens(chosen)

@@ -11,10 +11,11 @@ from torch import nn
 from rankscope.capture.plan import plan
 from rankscope.capture.planning import FEW_TOKENS, traced
 from rankscope.capture.session import undisturbed
+from rankscope.edits import known_edits
 from rankscope.errors import CaptureError, UsageError
 from rankscope.inputs import InputOptions, from_python, gather
 from rankscope.inputs.unchanged import eager
-from rankscope.interventions import as_edits, in_force, make
+from rankscope.interventions import EDITS, as_edits, in_force, make
 from rankscope.placing import placed, to_model
 from rankscope.registry import unknown_name
 from rankscope.sources import open_model
@@ -49,7 +50,7 @@ def edit(
     Args:
         model: a module.
         edits: such as ``"lambda_skip=1.5@6..8+no_norm"``, or edits with tensors that may be trained, such as
-            ``lambda_skip(lam=parameter)``, one or several; they act in the order in which they are written.
+            ``lambda_skip(lam=parameter)`` (``from rankscope.editing import lambda_skip``), one or several; they act in the order in which they are written.
         inputs: what the model runs on, as `rankscope.probe` takes them; inferred where None. A few tokens are used, and
             what is found on them serves batches of any size.
         choose: says of each sum of the plan whether it counts as a residual add, in place of its status.
@@ -61,7 +62,8 @@ def edit(
 
     Raises:
         UsageError: an option is unknown, or the model is no module.
-        CaptureError: DataParallel would run the model in threads that no edit reaches.
+        CaptureError: DataParallel would run the model in threads that no edit reaches; or the context ended, without an
+            exception of its own, and the model had not run inside it.
 
     Example:
         >>> import torch
@@ -101,6 +103,38 @@ def edit(
         made, chosen = made_of(model, watched, small, wanted, layers=layers, choose=choose)
     with eager(), in_force(model, chosen, made.actions):
         yield made.told
+
+
+def __getattr__(name: str) -> Any:
+    """The edits as functions: ``from rankscope.editing import lambda_skip``."""
+    if name in known_edits():
+        return EDITS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@contextlib.contextmanager
+def in_force_of(
+    edits: Sequence[str], model: nn.Module, batch: Batch, layout: str | None = None, layers: Sequence[str] = ()
+) -> Iterator[None]:
+    """Edits as typed, in force on a model that runs one batch; traced on that very batch.
+
+    Args:
+        edits: each as typed; none leaves the model as it is.
+        model: the model, inside `undisturbed`.
+        batch: where the model is.
+        layout: the axes of the inputs, if the user gave them.
+        layers: globs, as `made_of` takes them.
+
+    Yields:
+        Nothing.
+    """
+    if not edits:
+        yield
+        return
+    watched, ready = traced(model, batch, layout)
+    made, blocks = made_of(model, watched, ready, as_edits(edits), layers=layers)
+    with eager(), in_force(model, blocks, made.actions, insist=False):
+        yield
 
 
 def made_of(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankscope.declarations import constant, declarations
+from rankscope.edits import known_edits, options_of
 from rankscope.errors import UsageError, catalogue
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def explain(name: str) -> Explanation:
 
     Args:
         name: a measure, also with its form (``mu_bar_unit``) or scope (``pooled:effective_rank``), a code (``RS301``),
-            a preset, a verdict, a kind of decay, a status, another word of a report (``floor``), or a heading of a
+            a preset, an edit (``lambda_skip``), a verdict, a kind of decay, a status, another word of a report (``floor``), or a heading of a
             table (``C_M``).
 
     Returns:
@@ -67,6 +68,8 @@ def explain(name: str) -> Explanation:
         return _word(word)
     if asked in presets():
         return _preset(asked)
+    if asked in known_edits():
+        return _edit(asked)
     if asked in measure_names():
         return _measure(asked)
     near = difflib.get_close_matches(asked, topics(), cutoff=_NEAR) or difflib.get_close_matches(
@@ -85,7 +88,16 @@ def topics() -> dict[str, str]:
     """
     words = {name: entry["title"] for name, entry in _words().items()}
     codes = {code: entry.title for code, entry in catalogue().items()}
-    return {**measure_names(), **presets(), **words, **codes}
+    return {**measure_names(), **presets(), **edit_names(), **words, **codes}
+
+
+def edit_names() -> dict[str, str]:
+    """Every edit that is not also a word of a report.
+
+    Returns:
+        Name to the edit's one line.
+    """
+    return {name: entry.summary for name, entry in known_edits().items() if name not in _words()}
 
 
 @cache
@@ -179,6 +191,8 @@ def _word(name: str) -> Explanation:
         ("causes", entry["cause"]),
         ("what to do", entry["remedy"]),
     )
+    if name in known_edits():
+        sections += tuple((f"the edit: {label}", text) for label, text in _edit(name).sections)
     return Explanation(name, entry["kind"], entry["title"], sections, tuple(entry["related"]))
 
 
@@ -192,6 +206,18 @@ def _preset(name: str) -> Explanation:
     )
     related = tuple(other for other in presets() if other != name)
     return Explanation(name, "preset", f"measures that --measures {name} takes", (("holds", held),), related)
+
+
+def _edit(name: str) -> Explanation:
+    entry = known_edits()[name]
+    meaning = " ".join(entry.description.partition("\n\n")[2].replace("`", "").split())
+    options = options_of(entry)
+    sections = [("typed", f"MODEL+{name}" + (f"={','.join(map(str.upper, options))}" if options else "") + "[@LAYERS]")]
+    sections += [("formula", entry.keywords["formula"])]
+    sections += [("meaning", meaning)] if meaning else []
+    sections += [(option, entry.meanings.get(option, "")) for option in options]
+    sections += [("from", entry.keywords["paper"])] if entry.keywords.get("paper") else []
+    return Explanation(name, "edit", entry.summary, tuple(sections), tuple(o for o in known_edits() if o != name))
 
 
 def _measure(asked: str) -> Explanation:

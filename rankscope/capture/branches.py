@@ -2,7 +2,7 @@
 
 Back from what a block returns, by views, pointwise operations and sums, one arrives at what it got: that way is the
 stream. Whatever joins it in a sum from elsewhere is a branch. One that holds an attention call, a scan or, for want of
-these, a convolution over tokens mixes them: the attention sublayer, or what stands in its place. Another is an MLP.
+these, a convolution or a linear map over tokens mixes them: the attention sublayer, or what stands in its place. Another is an MLP.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rankscope.capture.blocks import stream
 from rankscope.capture.flow import FUSED
 from rankscope.capture.graph import Operation, ancestors, within
+from rankscope.capture.turning import across_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,7 +126,8 @@ class _Stream:
                     found += self._split(layer, operation, number)
         if any(branch.mixes for branch in found):
             return found
-        return [replace(branch, mixes=takes_in(branch.inside)) for branch in found]
+        across = across_tokens([branch.inside for branch in found], self.carries)
+        return [replace(b, mixes=takes_in(b.inside) or over) for b, over in zip(found, across, strict=True)]
 
     def _split(self, layer: Layer, operation: Operation, number: int) -> list[Branch]:
         """One operand of a sum; where it is itself the sum of an MLP and of what mixes tokens, both apart."""

@@ -13,11 +13,12 @@ from rankscope.cli import _complete, _options
 from rankscope.cli._command import Command
 from rankscope.cli._terminal import Terminal
 
-_HELP = """Say what a measure, a code or a word of a report means, what usually causes it, and what to do.
+_HELP = """Say what a measure, an edit, a code or a word of a report means, what usually causes it, and what to do.
 
 \b
 rankscope explain effective_rank_unit
 rankscope explain RS301
+rankscope explain lambda_skip
 rankscope explain collapsed
 rankscope explain RS3
 
@@ -51,13 +52,14 @@ def _groups(listed: dict[str, str]) -> dict[str, dict[str, str]]:
     """All that can be asked under headings; a form or scope of a measure is had by its name."""
     from rankscope.declarations import declarations
     from rankscope.errors import catalogue
-    from rankscope.explanations import codes, measure_names
+    from rankscope.explanations import codes, edit_names, measure_names
 
-    words = {name: line for name, line in listed.items() if name not in {*measure_names(), *catalogue()}}
+    words = {name: line for name, line in listed.items() if name not in {*measure_names(), *edit_names(), *catalogue()}}
     return {
         "Measures, also with _centered, _unit, _unit_centered, pooled: and head: where they have it": {
             name: listed[name] for name in declarations("measures", "measure")
         },
+        "Edits, as MODEL+EDIT": edit_names(),
         "Presets and the words of a report": words,
         "Codes of errors and notes": codes(),
     }

@@ -13,6 +13,7 @@ import torch
 from rankscope.capture.session import call, undisturbed
 from rankscope.comparison.subjects import letter, naming, other_inputs
 from rankscope.comparison.unlike import kinds, kinds_of_specs, unlike
+from rankscope.editing import in_force_of
 from rankscope.edits import split_model
 from rankscope.errors import CaptureError, InputError
 from rankscope.inputs import InputOptions, from_python, gather
@@ -95,7 +96,7 @@ class Probing:
         # Names of arguments enter a fingerprint; these are the same batches under the names of another forward.
         report = replace(report, inputs={**report.inputs, "sha256": self._sha256})
         self._stage("timing the forward pass")
-        return report, forward_seconds(source, next(iter(inputs.batches)), self._measuring)
+        return report, forward_seconds(source, next(iter(inputs.batches)), self._measuring, inputs.layout)
 
     def _open(self, model: Any) -> Source:
         """Open a model; what differs from the one before by its edits alone stays open."""
@@ -192,13 +193,16 @@ def _drawn(saved: Report) -> tuple[tuple[str, ...], int]:
     return (tuple(re.split(r", (?=\w+=)", drawn["specs"])), int(drawn["seed"])) if drawn else ((), 0)
 
 
-def forward_seconds(source: Source, batch: Batch, options: MeasureOptions) -> float:
-    """The time of a plain forward pass of one batch, without hooks: the median of three.
+def forward_seconds(source: Source, batch: Batch, options: MeasureOptions, layout: str | None = None) -> float:
+    """The time of a plain forward pass of one batch, without hooks of measures: the median of three.
+
+    Edits are in force: what they cost is part of it.
 
     Args:
         source: a model that has run before, so that nothing is warmed up here.
         batch: one call of it.
-        options: `device` and `dtype` are used.
+        options: `device`, `dtype` and `layers` are used.
+        layout: the axes of the inputs, if the user gave them.
 
     Returns:
         Seconds.
@@ -206,7 +210,7 @@ def forward_seconds(source: Source, batch: Batch, options: MeasureOptions) -> fl
     model, device, dtype = placed(source, options.device, options.dtype)
     ready = to_model(batch, device, dtype)
     seconds = []
-    with undisturbed(model), torch.no_grad():
+    with undisturbed(model), torch.no_grad(), in_force_of(source.edits, model, ready, layout, options.layers):
         for _ in range(PASSES):
             _finish(device)
             start = time.perf_counter()

@@ -10,7 +10,8 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from rankscope.comparison.records import Subject
-from rankscope.errors import InputError, RankscopeError
+from rankscope.edits import split_model
+from rankscope.errors import InputError, RankscopeError, UsageError
 from rankscope.records import Report
 from rankscope.saved import is_saved, load
 
@@ -93,6 +94,7 @@ def gathered(given: Sequence[Any], probe: Probe) -> tuple[Subject, ...]:
         elif isinstance(each, str | Path) and is_saved(each):
             found[i] = Subject(letter(i), Path(each).name, load(each))
         else:
+            _refuse_edited(each)
             models.append((i, each))
     check_inputs(list(found.values()))
     if models:
@@ -103,6 +105,17 @@ def gathered(given: Sequence[Any], probe: Probe) -> tuple[Subject, ...]:
     subjects = tuple(replace(found[i], name=name) for i, name in zip(sorted(found), names, strict=True))
     check_inputs(subjects)
     return subjects
+
+
+def _refuse_edited(model: Any) -> None:
+    """Refuse edits of a saved report, which holds no model that could run."""
+    text, edits = split_model(model) if isinstance(model, str) else (model, ())
+    if edits and is_saved(text):
+        raise UsageError(
+            "RS133",
+            f"{model} was not measured: an edit needs a model that runs, and {text} is a saved report",
+            remedies=[("Name the model of the report", f"rankscope compare {text} vs MODEL+{'+'.join(edits)}")],
+        )
 
 
 def told_apart(names: Sequence[str], given: Sequence[object]) -> list[str]:

@@ -12,10 +12,11 @@ from rankscope.capture.flow import INPLACE
 from rankscope.capture.graph import graph
 from rankscope.errors import CaptureError
 from rankscope.interventions._actions import AtCall
+from rankscope.records import display_name
 from rankscope.selectors import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -103,6 +104,7 @@ def without(scene: Scene, *, mixes: bool, what: str) -> Iterator[AtCall]:
     """
     watched, blocks = seen(scene)
     found = [branch for branch in branches(watched, blocks) if branch.layer in scene.layers]
+    _refuse_streams(watched, blocks, found)
     chosen = [branch for branch in found if branch.mixes == mixes]
     if not chosen:
         others = f"{len(found)} that {'do not mix' if mixes else 'mix'} tokens" if found else "none"
@@ -114,6 +116,21 @@ def without(scene: Scene, *, mixes: bool, what: str) -> Iterator[AtCall]:
         )
     for branch in chosen:
         yield _zeroed(watched, branch, what)
+
+
+def _refuse_streams(watched: Graph, blocks: Mapping[Call, Layer], found: Sequence[Branch]) -> None:
+    """Refuse a block whose output holds several streams: what is added to a part of them is not its branch."""
+    outputs = {layer: watched.left[block] for block, layer in blocks.items() if block in watched.left}
+    for branch in found:
+        whole, part = outputs[branch.layer], branch.sum
+        if part.size < whole.size and part.shape[1:] == whole.shape[1:]:
+            raise CaptureError(
+                "RS460",
+                f"{display_name(branch.layer.name)} keeps several streams, {whole.shape[0]} beside each other: "
+                "attention and MLP reach them together, by a mixture",
+                details=[("seen", f"a sum on {part.shape[0]} of the {whole.shape[0]} alone")],
+                remedies=[("Leave out the whole block", f"drop@{branch.layer.index}")],
+            )
 
 
 def _zeroed(watched: Graph, branch: Branch, what: str) -> AtCall:

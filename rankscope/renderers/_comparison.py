@@ -189,6 +189,7 @@ def _about(subject: Subject) -> str:
     parts = [f"of {spec}"] if spec and spec != subject.name else []
     parts += [f"{count:,} parameters"] if isinstance(count, int) else []
     parts.append(f"forward {seconds(subject)}")
+    parts += [str(edit) for edit in subject.report.model.get("edits") or ()]
     parts.append(verdict(subject, why=True))
     return plain(f"{subject.name}: {', '.join(parts)}")
 

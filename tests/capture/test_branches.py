@@ -34,6 +34,13 @@ FORMS = {
     "loop over tokens": (LOOP, "M"),
     "convolution alone": ("return x + self.o(self.conv(h.mT).mT)", "M"),
     "convolution beside attention": (f"x = x + self.o({ATTENTION}); return x + self.o(self.conv(h.mT).mT)", "M."),
+    "linear map over tokens, MLP": (f"x = x + self.over(h.mT).mT; h = self.norm(x); return x + {MLP}", "M."),
+    "turned otherwise": (
+        f"x = x + self.over(h.permute(0, 2, 1)).transpose(1, 2); h = self.norm(x); return x + {MLP}",
+        "M.",
+    ),
+    "gMLP": ("return x + self.d(self.c(h) * self.over(self.a(h).mT).mT)", "M"),
+    "as many tokens as hidden features": ("y = x + self.wide(self.narrow(h)); return y + self.c(self.norm(y))", ".."),
     "convolution of one token": ("return x + self.point(h.mT).mT", "."),
     "experts in a loop": (
         "y = torch.zeros_like(h)\nfor e in (self.a, self.b, self.c, self.d):\n    y = y + e(h)\nreturn x + y",
@@ -69,6 +76,7 @@ class Block(nn.Module):
         self.norm, self.gain = nn.LayerNorm(WIDTH), nn.Parameter(torch.rand(WIDTH))
         self.a, self.b, self.c, self.d, self.o = (nn.Linear(WIDTH, WIDTH) for _ in range(5))
         self.conv = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
+        self.over, self.narrow, self.wide = nn.Linear(TOKENS, TOKENS), nn.Linear(WIDTH, TOKENS), nn.Linear(TOKENS, WIDTH)
         self.point = nn.Conv1d(WIDTH, WIDTH, 1)
         lines = text if "\n" in text else text.replace("; ", "\n")
         names = {"torch": torch, "F": F}
