@@ -18,7 +18,8 @@ ROW = "zoo:lambda_skip,depth=12"
 
 def curve(model, measure="rank_one_residual_unit", **options):
     """A measure at layers 0 to K."""
-    report = rankscope.probe(model, measures=[measure], random="ids=4x64:int64:0..255", **options)
+    options = options or {"random": "ids=4x64:int64:0..255"}
+    report = rankscope.probe(model, measures=[measure], **options)
     return [row.value for row in report.rows if row.measure == measure]
 
 
@@ -49,6 +50,14 @@ def test_a_large_negative_lambda_keeps_the_tokens_apart_too(lam):
     kept, lost = curve(f"{ROW}+lambda_skip={lam}", "mu_bar"), curve(f"{ROW}+lambda_skip=-0.1", "mu_bar")
     assert min(kept) > (0.98 if lam < -10 else 0.8) * kept[0]
     assert lost[-1] < 0.02
+
+
+@pytest.mark.parametrize("size", [5, 10])
+def test_after_training_a_negative_lambda_is_above_the_positive_of_the_same_size(size):
+    """As arXiv 2410.10609 reports of the last layer of trained models; here the demo that was trained with λ = 1."""
+    at = {lam: curve(f"baseline+lambda_skip={lam}", "mu_bar", inputs=ids())[-1] for lam in (size, -size, 1)}
+    assert at[-size] > at[size] > at[1] + 0.2
+    assert at[1] < 1e-3
 
 
 class Toy(nn.Module):
