@@ -259,9 +259,10 @@ ranked by what that does to the loss, else to `rank_one_residual_unit` at the la
 **The smallest edit.** `--until RULE` takes a rule of [`check`](cli.md#check). The range is a scan; on each side of the
 value that changes nothing (λ = 1), the first point of the scan that keeps the rule and the last before it that does not
 are halved until they lie within 1 % of the size of the edit. Nothing says that a rule which holds for one value holds
-for every larger one: where the scan shows that it does not, this is said. `--per-layer` goes once through the layers,
-from the first to the last, and brings each back as near to that value as the rule allows while the others stay. The
-exit code is 1 where no value that was tried keeps the rule.
+for every larger one: where the scan shows that it does not, this is said. `--per-layer` then begins at a value of
+the scan that keeps the rule with something to spare, and goes once through the layers, the one that is needed least
+first: each is brought back as near to the value that changes nothing as the rule allows while the others stay. The exit
+code is 1 where no value that was tried keeps the rule.
 
 **The loss.** Of a causal language model it is the cross-entropy of the next token on its own input ids, in nats, over
 all batches; that it is causal is tried once, by changing the last token. A model that returns a loss has that one.

@@ -10,6 +10,7 @@ from rankscope.renderers._axis import Axis
 from rankscope.renderers._screen import plain
 from rankscope.sweeps.axes import over_layers, shown
 from rankscope.sweeps.curves import labels, last_row, rows_of
+from rankscope.sweeps.digits import brief
 from rankscope.sweeps.words import verdict_of
 from rankscope.table import number, numbers
 
@@ -57,7 +58,7 @@ def lines(sweep: Sweep, measures: Sequence[str]) -> Lines:
     columns: dict[str, list[str]] = {}
     for name in sweep.columns:
         columns[display_name(name)] = [
-            "as it is" if point.origin == "reference" else display_name(shown(point.values.get(name, "")))
+            "as it is" if point.origin == "reference" else display_name(brief(point.values.get(name, "")))
             for point in points
         ]
     for label in measures:

@@ -13,7 +13,8 @@ from rankscope.records import display_name
 from rankscope.registry import unknown_name
 from rankscope.requirements.grammar import spelt
 from rankscope.selectors import Selector, parse_selector
-from rankscope.sweeps.ranges import MOST, Value, is_range, values
+from rankscope.sweeps.digits import brief
+from rankscope.sweeps.ranges import MOST, Value, is_range, runs, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,19 +42,19 @@ class Part:
     pieces: tuple[str | int, ...]
     place: str | int | None = None
 
-    def text(self, chosen: Sequence[Value], layer: int | None = None) -> str:
+    def text(self, chosen: Sequence[Value], layers: str | None = None) -> str:
         """The edit with one value of each axis.
 
         Args:
             chosen: as many values as there are axes.
-            layer: an index that goes before the place.
+            layers: what goes before the place.
 
         Returns:
             Such as ``lambda_skip=2@6..8``.
         """
         words = "".join(piece if isinstance(piece, str) else shown(chosen[piece]) for piece in self.pieces)
         place = shown(chosen[self.place]) if isinstance(self.place, int) else self.place
-        place = place if layer is None else str(layer)
+        place = layers or place
         return words if place is None else f"{words}@{place}"
 
 
@@ -82,12 +83,12 @@ class Template:
             values: of each layer, by its index.
 
         Returns:
-            Such as ``lambda_skip=2@1+lambda_skip=3@2``.
+            Such as ``lambda_skip=2@1..3+lambda_skip=3@4``.
         """
         texts: list[str] = []
         for part in self.parts:
             swept = any(isinstance(piece, int) for piece in part.pieces)
-            texts += [part.text([value], layer) for layer, value in values.items()] if swept else [part.text([])]
+            texts += [part.text([value], run) for run, value in runs(values)] if swept else [part.text([])]
         return "+".join(texts)
 
 
@@ -106,11 +107,12 @@ class Spot:
         return label(self.values)
 
 
-def label(values: Mapping[str, Value]) -> str:
+def label(values: Mapping[str, Value], exact: bool = False) -> str:
     """The values of a point in words.
 
     Args:
         values: of each column.
+        exact: whether numbers have all their digits.
 
     Returns:
         Such as ``lambda_skip=2, seed=1``, or ``drop@3`` of an edit at one layer after the other.
@@ -119,7 +121,8 @@ def label(values: Mapping[str, Value]) -> str:
         >>> label({"drop@": 3.0, "norm": "pre"})
         'drop@3, norm=pre'
     """
-    texts = (f"{name}{'' if over_layers(name) else '='}{shown(value)}" for name, value in values.items())
+    told = shown if exact else brief
+    texts = (f"{name}{'' if over_layers(name) else '='}{told(value)}" for name, value in values.items())
     return display_name(", ".join(texts))
 
 

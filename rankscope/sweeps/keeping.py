@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rankscope.errors import UsageError
 from rankscope.files import check_writable, write_whole
+from rankscope.sweeps.axes import label
 from rankscope.sweeps.saved import INDEX
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Kept:
             return point
         key = (point.origin, point.key)
         if key not in self._names:
-            name = self._free(re.sub(r"[^\w.=,+-]+", "_", point.label)[:100])
+            name = self._free(re.sub(r"[^\w.=,+-]+", "_", label(point.values, exact=True) or point.label)[:100])
             write_whole(self._path / name, point.report.to_json() + "\n")
             self._names[key] = name
         return replace(point, file=self._names[key])

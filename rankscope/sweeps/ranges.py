@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 from rankscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Value = float | str
 MOST = 10_000  # points of one sweep; more is a slip of the keyboard
@@ -71,6 +75,26 @@ def values(text: str, where: str, whole: bool = False) -> tuple[Value, ...]:
     spread = [low + (high - low) * i / max(count - 1, 1) for i in range(count)]
     spread = [float(f"{value:.12g}") for value in spread[:-1]] + [high]  # 0.3, and no 0.30000000000000004
     return tuple(dict.fromkeys(float(round(value)) if whole else value + 0.0 for value in spread))
+
+
+def runs(values: Mapping[int, float]) -> list[tuple[str, float]]:
+    """Layers beside each other that share a value, as a selector says them.
+
+    Args:
+        values: of each layer, by its index.
+
+    Returns:
+        Pairs of layers and their value.
+
+    Example:
+        >>> runs({1: 2.0, 2: 2.0, 3: 5.0, 5: 5.0})
+        [('1..2', 2.0), ('3', 5.0), ('5', 5.0)]
+    """
+    found: list[list[int]] = []
+    for layer in sorted(values):
+        beside = found and found[-1][-1] == layer - 1 and values[layer] == values[layer - 1]
+        found = [*found[:-1], [*found[-1], layer]] if beside else [*found, [layer]]
+    return [(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}", values[run[0]]) for run in found]
 
 
 def _check_count(count: int, text: str, where: str) -> None:

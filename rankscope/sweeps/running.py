@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rankscope._version import __version__
 from rankscope.errors import RankscopeError
 from rankscope.records import Note
-from rankscope.sweeps.axes import Spot, shown
+from rankscope.sweeps.axes import Spot
+from rankscope.sweeps.digits import brief_edit
 from rankscope.sweeps.jobs import in_processes
 from rankscope.sweeps.joining import frame, joined
 from rankscope.sweeps.ranking import ranking
@@ -250,14 +251,15 @@ class Running:
 
         def listed(text: str) -> Point:
             if text not in trials:
-                point = self._measuring(Spot({column: text or shown(neutral)}, self._asked.models[0], text), "search")
+                point = self._measuring(
+                    Spot({"layers": brief_edit(text) or "none"}, self._asked.models[0], text), "search"
+                )
                 trials[text] = self._judged(point)
                 self._told(trials[text], len(self._points) + len(trials))
             return trials[text]
 
-        scan = [point for point in self._points if point.report is not None]
-        best = next(point for point in scan if number_of(point) == found.value)
-        return per_layer(found, edit, layers, listed, self._reference, [best])
+        answer = next(point for point in self._points if point.report and number_of(point) == found.value)
+        return per_layer(found, edit, layers, listed, self._reference, [*scan, answer])
 
     def _certified(self, found: Found) -> Found:
         """The answer with its certificate; where there is no edit there is nothing to certify."""

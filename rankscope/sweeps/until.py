@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rankscope.requirements import judge
+from rankscope.requirements import judge, parse
 from rankscope.sweeps.axes import shown
+from rankscope.sweeps.curves import finals
+from rankscope.sweeps.digits import between, brief, brief_edit
 from rankscope.sweeps.records import Found
 
 if TYPE_CHECKING:
@@ -102,8 +104,8 @@ def narrowed(bracket: Bracket, neutral: float, measure: Callable[[float], Point]
     for _ in range(steps):
         if abs(bracket.value - bracket.low) <= CLOSE * abs(bracket.value - neutral):
             break
-        middle = float(f"{(bracket.low + bracket.value) / 2:.6g}")
-        if middle in {bracket.low, bracket.value}:
+        middle = between(bracket.low, bracket.value)
+        if middle == bracket.low:
             break
         point = measure(middle)
         bracket = replace(bracket, high=point) if point.keeps == "ok" else replace(bracket, low=middle)
@@ -160,10 +162,12 @@ def per_layer(
     reference: Point,
     points: Sequence[Point],
 ) -> Found:
-    """The smallest list of values, a value a layer, by one greedy pass from the first layer to the last.
+    """A list of smaller values, a value a layer, by one greedy pass over the layers.
 
-    Every layer begins at the value that all need together; one after the other is brought back as near to the neutral
-    value as the rule allows, while the others stay. Another order may give another list.
+    Every layer begins at a value of the scan that keeps the rule with something to spare: at the edge itself no layer
+    could be brought back. The layer that is needed least is tried first, as the measure says when it alone has no edit.
+    Each takes the value that changes nothing where the rule then still holds, else the smallest that keeps it, while
+    the others stay. Another order may give another list.
 
     Args:
         found: what one value for all layers came to.
@@ -171,39 +175,73 @@ def per_layer(
         layers: indices of those that are edited.
         measure: gives the judged point of an edit.
         reference: the model without the edit.
-        points: of the scan.
+        points: of the scan, and that of the answer.
 
     Returns:
-        The same with `layers`, and with the edit that they make.
+        The same with `layers`, and with the edit that they make; the one value for all layers where no list is smaller.
     """
     if found.value is None:
         return found
-    chosen = dict.fromkeys(layers, found.value)
-    last: Point | None = None
+    neutral, value = found.neutral, found.value
+    begin = _beginning(found, points)
+    chosen = dict.fromkeys(layers, number_of(begin))
+    best = begin
 
-    def attempt(layer: int, value: float) -> Point:
-        trial = {k: v for k, v in {**chosen, layer: value}.items() if v != found.neutral}
+    def attempt(layer: int, to: float) -> Point:
+        trial = {k: v for k, v in {**chosen, layer: to}.items() if v != neutral}
         return measure(edit.per_layer(trial) if trial else "")
 
-    for layer in layers:
-        free = attempt(layer, found.neutral)
+    rule = parse(found.rule)
+    for layer in sorted(layers, key=lambda layer: _need(attempt(layer, neutral), rule)):
+        free = attempt(layer, neutral)
         if free.keeps == "ok":
-            chosen[layer], last = found.neutral, free
+            chosen[layer], best = neutral, free
             continue
-        low = found.neutral
+        low = neutral
         for _ in range(LAYER_STEPS):
-            middle = float(f"{(low + chosen[layer]) / 2:.6g}")
+            middle = between(low, chosen[layer])
+            if middle == low:
+                break
             point = attempt(layer, middle)
             if point.keeps == "ok":
-                chosen[layer], last = middle, point
+                chosen[layer], best = middle, point
             else:
                 low = middle
-    kept = {layer: value for layer, value in chosen.items() if value != found.neutral}
-    whole = replace(found, edit=edit.per_layer(kept), layers=tuple(chosen.items()))
-    return told(whole, last or next(p for p in points if p.keeps == "ok"), reference, points)
+    start = brief_edit(edit.text([number_of(begin)]))
+    if sum(abs(each - neutral) for each in chosen.values()) >= len(layers) * abs(value - neutral):
+        return replace(found, sentence=f"{found.sentence} Layer by layer, from {start} on, no smaller list was found.")
+    listed = edit.per_layer({layer: each for layer, each in chosen.items() if each != neutral})
+    spared = sum(each == neutral for each in chosen.values())
+    more = (
+        f"Layer by layer, from {start} on, it is {brief_edit(listed)}: {spared} of {len(layers)} layers need no edit; "
+        "another order may give another list."
+    )
+    return told(replace(found, layers=tuple(chosen.items())), best, reference, points, (listed, more))
 
 
-def told(found: Found, best: Point | None, reference: Point, points: Sequence[Point]) -> Found:
+def _beginning(found: Found, points: Sequence[Point]) -> Point:
+    """Where a pass over the layers begins: the nearest value that keeps the rule and is not at the edge."""
+    assert found.value is not None
+    size = found.value - found.neutral
+    known = [p for p in points if p.keeps == "ok" and (number_of(p) - found.neutral) * size > 0]
+    known.sort(key=lambda point: abs(number_of(point) - found.neutral))
+    spare = [p for p in known if p.origin == "range" and abs(number_of(p) - found.neutral) > (1 + CLOSE) * abs(size)]
+    return (spare or known)[0]
+
+
+def _need(point: Point, rule: Requirement) -> tuple[bool, float]:
+    """How much a layer is needed, by what comes without its edit: the rule breaks, and how far the measure goes."""
+    end = finals(point).get(rule.measure)
+    return (point.keeps != "ok", 0.0 if end is None else -end if rule.operator.startswith(">") else end)
+
+
+def told(
+    found: Found,
+    best: Point | None,
+    reference: Point,
+    points: Sequence[Point],
+    listed: tuple[str, str] | None = None,
+) -> Found:
     """What was found, with its sentence and the change of the loss.
 
     Args:
@@ -211,6 +249,7 @@ def told(found: Found, best: Point | None, reference: Point, points: Sequence[Po
         best: the point of the answer.
         reference: the model without the edit.
         points: of the scan.
+        listed: the edit with a value for each layer, and what is said of it; the edit replaces that of one value.
 
     Returns:
         The whole record.
@@ -218,28 +257,29 @@ def told(found: Found, best: Point | None, reference: Point, points: Sequence[Po
     before, after = reference.loss, None if best is None else best.loss
     change = None if before is None or after is None or not before else (after - before) / abs(before)
     whole = replace(found, loss=after, reference_loss=before, loss_change=change)
-    return replace(whole, sentence=" ".join(_sentences(whole, points)))
+    whole = replace(whole, sentence=" ".join(_sentences(whole, points, listed[1] if listed else "")))
+    return whole if listed is None else replace(whole, edit=listed[0])
 
 
-def _sentences(found: Found, points: Sequence[Point]) -> Iterable[str]:
+def _sentences(found: Found, points: Sequence[Point], more: str) -> Iterable[str]:
     if found.reference_keeps == "ok":
         yield f"{found.rule}: holds without any edit."
         return
     if found.edit is None:
         judged = sum(point.keeps != "undefined" for point in points)
         undefined = len(points) - judged
-        more = f"; at {undefined} it could not be judged" if undefined else ""
-        yield f"{found.rule}: no value that was tried keeps it ({len(points)} points{more})."
+        lost = f"; at {undefined} it could not be judged" if undefined else ""
+        yield f"{found.rule}: no value that was tried keeps it ({len(points)} points{lost})."
         return
-    if found.layers:
-        spared = sum(value == found.neutral for _, value in found.layers)
-        yield f"{found.rule}: the smallest list by a greedy pass is {found.edit}."
-        yield f"{spared} of {len(found.layers)} layers need no edit; another order may give another list."
-    else:
-        assert found.low is not None
-        yield f"{found.rule}: the smallest edit that keeps it is {found.edit}; {shown(found.low)} fails."
+    assert found.low is not None
+    alike = ", the same for all layers," if more else ""
+    kept, low = brief_edit(found.edit), brief(found.low)
+    low = low if found.value is None or low != brief(found.value) else shown(found.low)
+    yield f"{found.rule}: the smallest edit{alike} that keeps it is {kept}; {low} fails."
     if found.monotone is False:
         yield "The scan is not monotone: a larger edit fails again."
+    if more:
+        yield more
     yield _of_loss(found)
 
 

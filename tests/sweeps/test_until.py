@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from reports import a_report
 
+from rankscope.edits import read_edits
 from rankscope.errors import UsageError
 from rankscope.requirements import parse
 from rankscope.sweeps.axes import template
@@ -111,18 +113,26 @@ def test_a_ruined_loss_is_said(after: float | None, told: str) -> None:
     assert told in answer.sentence
 
 
-def test_a_list_of_layers_is_as_small_as_one_pass_can_make_it() -> None:
-    def kept(text: str) -> Point:
-        values = {
-            part.partition("@")[2]: float(part.partition("=")[2].partition("@")[0]) for part in text.split("+") if part
-        }
-        texts.append(text)
-        state = "ok" if values.get("2", 1.0) >= 3 and values.get("3", 1.0) >= 2 else "failed"
-        return Point({}, "m", keeps=state, loss=2.0)  # type: ignore[arg-type]
-
+def lists(keeps: Callable[[dict[int, float]], bool], uniform: float, scan: list[float]) -> tuple[Found, list[str]]:
+    """A search with a list of values for four layers; and the texts that were tried."""
     texts: list[str] = []
-    whole = found(Bench(lambda value: value >= 4), [1.0, 5.0])
-    answer = per_layer(whole, EDIT, [1, 2, 3, 4], kept, REFERENCE, [Point({}, "m", keeps="ok")])
+
+    def kept(text: str) -> Point:
+        texts.append(text)
+        values = dict.fromkeys(range(1, 5), 1.0)
+        for spec in read_edits(text) if text else ():
+            values |= dict.fromkeys(range(spec.where.low, spec.where.high + 1), float(spec.arguments["lam"][0]))
+        return Point({}, "m", keeps="ok" if keeps(values) else "failed", loss=2.0)
+
+    bench = Bench(lambda value: value >= uniform)
+    points = [bench(value) for value in scan]
+    whole = search(RULE, EDIT, points, REFERENCE, 1.0, bench)
+    assert whole.value is not None
+    return per_layer(whole, EDIT, [1, 2, 3, 4], kept, REFERENCE, [*points, bench(whole.value)]), texts
+
+
+def test_a_list_of_layers_is_as_small_as_one_pass_can_make_it() -> None:
+    answer, texts = lists(lambda values: values[2] >= 3 and values[3] >= 2, 4.0, [1.0, 5.0])
     values = dict(answer.layers)
     assert values[1] == values[4] == 1.0
     assert values[2] == pytest.approx(3, abs=0.1)
@@ -131,7 +141,36 @@ def test_a_list_of_layers_is_as_small_as_one_pass_can_make_it() -> None:
     assert values[3] >= 2
     assert answer.edit == f"lambda_skip={values[2]:g}@2+lambda_skip={values[3]:g}@3"
     assert "2 of 4 layers need no edit" in answer.sentence
-    assert len(texts) <= 4 * 7
+    assert answer.value is not None
+    uniform = f"the same for all layers, that keeps it is lambda_skip={answer.value:g}"
+    assert answer.sentence.index(uniform) < answer.sentence.index("Layer by layer")
+    assert len(texts) <= 4 * 8
+
+
+def test_the_pass_begins_where_there_is_something_to_spare() -> None:
+    answer, _ = lists(lambda values: sum(values.values()) + 2 * values[4] >= 6 * 3.3, 3.3, [1.0, 2.0, 5.0, 9.0])
+    values = dict(answer.layers)
+    assert (values[1], values[2], values[4]) == (1.0, 1.0, 5.0)
+    assert values[3] == pytest.approx(2.8, abs=0.1)
+    assert "from lambda_skip=5 on" in answer.sentence
+
+
+def test_where_no_list_is_smaller_the_one_value_stays() -> None:
+    answer, _ = lists(lambda values: min(values.values()) >= 4.9, 4.9, [1.0, 5.0, 9.0])
+    assert answer.value is not None
+    assert answer.edit == f"lambda_skip={answer.value:g}"
+    assert "no smaller list was found" in answer.sentence
+    assert answer.layers == ()
+
+
+def test_runs_of_equal_values_are_one_edit() -> None:
+    assert EDIT.per_layer({1: 2.0, 2: 2.0, 3: 2.0, 4: 5.0}) == "lambda_skip=2@1..3+lambda_skip=5@4"
+
+
+def test_sentences_have_four_digits_and_the_record_has_all() -> None:
+    answer = found(Bench(lambda value: value >= 3), [-20 + 40 * i / 39 for i in range(40)])
+    assert answer.low is not None
+    assert not re.search(r"\d\.\d{4,}", answer.sentence)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from rankscope.renderers._sweep import (
 from rankscope.sweeps.axes import label as label_of
 from rankscope.sweeps.axes import over_layers
 from rankscope.sweeps.curves import last_row, rows_of
+from rankscope.sweeps.digits import brief_edit
 from rankscope.sweeps.until import LOSS_LIMIT
 from rankscope.sweeps.words import guarantees, sentence, verdict_of
 from rankscope.table import number, numbers
@@ -84,7 +85,7 @@ def _cards(sweep: Sweep) -> list[Card]:
     if sweep.until is not None:
         until = sweep.until
         word = "ok" if until.reference_keeps == "ok" or until.edit is not None else "failed"
-        facts = [("rule", plain(until.rule)), ("edit", plain(until.edit or "none"))]
+        facts = [("rule", plain(until.rule)), ("edit", plain(brief_edit(until.edit or "none")))]
         if until.loss_change is not None:
             facts.append(("change of the loss", f"{100 * until.loss_change:+.0f} %"))
             word = word if until.loss_change <= LOSS_LIMIT else "costly"
