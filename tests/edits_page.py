@@ -40,7 +40,7 @@ END = "<!-- to here -->\n"
 HEAD = ("model", "stacks × blocks", "skips", "norm", "other sums", "λ = 1", "refused")
 TYPED = {"lambda_skip": "lambda_skip=0.5", "drop": "drop@2", "noise": "noise=0.1", "scale": "scale=0.5@1"}
 """How an edit is typed here, where it does not stand by itself."""
-ZOO = ("transformer,norm=post", "transformer,norm=row", "transformer,norm=none,mlp=off", "transformer,skip=off")
+ZOO = ("transformer,norm=post", "transformer,norm=none,mlp=off", "transformer,skip=off")
 FAMILIES = {
     "transformers, decoders": "GPT2 Llama Qwen3 GPTNeoX Gemma3Text Gemma3nText Mixtral DeepseekV4 Jamba",
     "transformers, encoders": "Bert Albert XLM MobileBert SqueezeBert",
