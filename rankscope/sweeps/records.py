@@ -96,13 +96,15 @@ class Found:
 class Effect:
     """What one point changes against the model as it was given, at the last layer of each measure.
 
-    `loss_change` is the difference of the losses; `changes` maps a measure to the difference of its values.
+    `loss_change` is the difference of the losses; `changes` maps a measure to the difference of its values. `as_first`
+    is whether it cannot be told from the first of the ranking; None where that was not tested.
     """
 
     rank: int
     values: Mapping[str, Value]
     loss_change: float | None
     changes: Mapping[str, float | None]
+    as_first: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankscope.depth import RESIDUAL
-from rankscope.sweeps.axes import over_layers, shown
+from rankscope.sweeps.axes import over_layers
 from rankscope.sweeps.curves import FIRST, labels, last_row
+from rankscope.sweeps.digits import brief
 from rankscope.table import number, numbers
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rankscope.records import Report
-    from rankscope.sweeps.records import Point, Sweep
+    from rankscope.sweeps.records import Effect, Point, Sweep
 
 CERTIFICATES = {"additive": "additive", "theorem": "Theorem 4.1", "seminorm": "seminorm"}
+_NAMED = 4  # layers in a sentence
 _KEEPS = {"ok": "keeps the rule", "failed": "fails the rule", "undefined": "the rule is undefined"}
 
 
@@ -115,16 +117,22 @@ def _guarantee(found: Mapping[str, Any]) -> str:
 
 
 def _of_layers(sweep: Sweep) -> str:
-    """Which layers matter most and least."""
-    most, least = sweep.ranking[0], sweep.ranking[-1]
+    """Which layers matter most and least; those that noise cannot tell apart are named together."""
     name = next(axis.name for axis in sweep.axes if over_layers(axis.name))
-    by = "the loss" if most.loss_change is not None else RESIDUAL
-    ends = [
-        (effect.loss_change if most.loss_change is not None else effect.changes.get(RESIDUAL))
-        for effect in (most, least)
-    ]
-    texts = [f"{value:+.3g}" if value is not None else "unknown" for value in ends]
-    return (
-        f"Layer {shown(most.values[name])} matters most to {by} ({texts[0]}), "
-        f"layer {shown(least.values[name])} least ({texts[1]})."
-    )
+    of_loss = sweep.ranking[0].loss_change is not None
+    by = "the loss" if of_loss else RESIDUAL
+
+    def change(effect: Effect) -> str:
+        value = effect.loss_change if of_loss else effect.changes.get(RESIDUAL)
+        return f"{value:+.3g}" if value is not None else "unknown"
+
+    first = [effect for effect in sweep.ranking if effect.rank == 1 or effect.as_first]
+    layers, least = [brief(effect.values[name]) for effect in first], sweep.ranking[-1]
+    last = f"layer {brief(least.values[name])} least ({change(least)})"
+    if len(first) == 1:
+        return f"Layer {layers[0]} matters most to {by} ({change(first[0])}), {last}."
+    named = layers if len(layers) <= _NAMED else [*layers[: _NAMED - 1], f"{len(layers) - _NAMED + 1} more"]
+    alike = f"Layers {', '.join(named[:-1])} and {named[-1]} cannot be told apart by {by}"
+    if least in first:
+        return f"{alike}: {change(first[0])} to {change(least)}."
+    return f"{alike}, and matter most ({change(first[0])} to {change(first[-1])}); {last}."
