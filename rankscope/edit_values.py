@@ -51,7 +51,8 @@ def read_value(text: str, name: str, values: list[str], kind: str) -> Any:
     if found is None:
         near = difflib.get_close_matches(value, _SWITCH) if kind == "bool" else []
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise wrong(text, f"{name} is {value!r}, expected {_WORDS[kind]}{hint}")
+        error = wrong(text, f"{name} is {value!r}, expected {_WORDS[kind]}{hint}")
+        raise error
     return found
 
 
@@ -77,9 +78,11 @@ def check_number(declared: Declaration, name: str, number: float, text: str) -> 
     """
     least = declared.keywords.get("least", {}).get(name)
     if not math.isfinite(number):
-        raise wrong(text, f"{name} is {number}, expected a finite number")
+        error = wrong(text, f"{name} is {number}, expected a finite number")
+        raise error
     if least is not None and number < least:
-        raise wrong(text, f"{name} is {number:g}, expected {least:g} and above")
+        error = wrong(text, f"{name} is {number:g}, expected {least:g} and above")
+        raise error
 
 
 def wrong(text: str, why: str) -> UsageError:

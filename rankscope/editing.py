@@ -50,7 +50,8 @@ def edit(
     Args:
         model: a module.
         edits: such as ``"lambda_skip=1.5@6..8+no_norm"``, or edits with tensors that may be trained, such as
-            ``lambda_skip(lam=parameter)`` (``from rankscope.editing import lambda_skip``), one or several; they act in the order in which they are written.
+            ``lambda_skip(lam=parameter)`` of ``from rankscope.editing import lambda_skip``, one or several; they act in
+            the order in which they are written.
         inputs: what the model runs on, as `rankscope.probe` takes them; inferred where None. A few tokens are used, and
             what is found on them serves batches of any size.
         choose: says of each sum of the plan whether it counts as a residual add, in place of its status.

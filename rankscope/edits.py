@@ -108,7 +108,9 @@ def _refuse_slips(text: str, ends: list[int], aliases: Iterable[str]) -> None:
         bare, rest = model.strip(), after.strip()
         if exists(bare) or _is_model(bare, aliases):
             why = "a space stands beside the +" if rest else "no edit follows the +"
-            raise UsageError("RS130", f"{text!r} was not read: {why}", remedies=[("Write", f"{bare}+{rest or 'no_skip'}")])
+            raise UsageError(
+                "RS130", f"{text!r} was not read: {why}", remedies=[("Write", f"{bare}+{rest or 'no_skip'}")]
+            )
 
 
 def _ends(text: str, at: int) -> bool:

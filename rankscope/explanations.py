@@ -47,8 +47,8 @@ def explain(name: str) -> Explanation:
 
     Args:
         name: a measure, also with its form (``mu_bar_unit``) or scope (``pooled:effective_rank``), a code (``RS301``),
-            a preset, an edit (``lambda_skip``), a verdict, a kind of decay, a status, another word of a report (``floor``), or a heading of a
-            table (``C_M``).
+            a preset, an edit (``lambda_skip``), a verdict, a kind of decay, a status, another word of a report
+            (``floor``), or a heading of a table (``C_M``).
 
     Returns:
         The explanation.
@@ -186,7 +186,7 @@ def _code(code: str) -> Explanation:
 
 def _word(name: str) -> Explanation:
     entry = _words()[name]
-    sections = (
+    sections: tuple[tuple[str, str], ...] = (
         ("meaning", entry["meaning"]),
         ("causes", entry["cause"]),
         ("what to do", entry["remedy"]),

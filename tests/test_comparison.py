@@ -17,8 +17,9 @@ import rankscope
 from rankscope.comparison.alignment import align
 from rankscope.comparison.noise import LEAST, chances, intervals
 from rankscope.errors import CannotMeasure, InputError, UsageError
-from rankscope.records import Layer, Report
-from rankscope.sources import open_model
+from rankscope.pipeline import MeasureOptions
+from rankscope.records import Batch, Layer, Report
+from rankscope.sources import edited, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -601,3 +602,31 @@ def test_files_of_one_name_are_told_apart_without_an_absolute_path(tmp_path: Pat
         assert str(tmp_path) not in text
         assert "d1/r.json" in text
         assert "d2/r.json" in text
+
+
+def test_an_edit_of_a_saved_report_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="an edit needs a model that runs") as raised:
+        rankscope.compare(f"{path}+no_skip", path)
+    assert raised.value.code == "RS133"
+
+
+def test_an_edited_model_is_timed_as_edited(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rankscope.comparison import probing
+
+    model, seen, plain = net(2), [], probing.call
+
+    def spied(model: nn.Module, batch: Batch) -> object:
+        seen.append(plain(model, batch))
+        return seen[-1]
+
+    monkeypatch.setattr(probing, "call", spied)
+    batch = Batch((ids(2),))
+    source = edited(open_model(model), ("no_skip",))
+    assert probing.forward_seconds(source, batch, MeasureOptions()) > 0
+    with torch.no_grad(), rankscope.edit(model, "no_skip", ids(2)):
+        wanted = model(ids(2))
+    assert len(seen) == probing.PASSES
+    assert all(torch.equal(output, wanted) for output in seen)
+    assert not torch.equal(model(ids(2)), wanted)

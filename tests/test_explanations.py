@@ -6,6 +6,7 @@ import pytest
 
 from rankscope.depth import Limits
 from rankscope.errors import UsageError, catalogue
+from rankscope.edits import known_edits, options_of
 from rankscope.explanations import _texts, codes, explain, measure_names, presets, topics
 from rankscope.measures import MEASURES, PRESETS, resolve
 from rankscope.measures._registry import SITES
@@ -23,7 +24,7 @@ def test_everything_has_a_cause_and_a_next_step(name: str) -> None:
     found = explain(name)
     assert found.name == name
     assert found.title
-    if name not in presets():
+    if found.kind not in {"preset", "edit"}:
         assert {"causes", "what to do"} <= {label for label, _ in found.sections}
     assert all(text and text == text.strip() for _, text in found.sections)
     assert all(other in topics() for other in found.related)
@@ -115,3 +116,13 @@ def test_another_name_of_a_word_stands_for_one_alone() -> None:
     also = [other for entry in entries.values() for other in entry.get("also", ())]
     assert len(also) == len(set(also))
     assert not set(also) & set(topics())
+
+
+def test_every_edit_is_explained() -> None:
+    for name, declared in known_edits().items():
+        assert name in topics()
+        sections = dict(explain(name).sections)
+        assert declared.keywords["formula"] in {*sections.values()}
+        assert {label.removeprefix("the edit: ") for label in sections} >= {"typed", "formula", *options_of(declared)}
+    assert explain("lambda_skip").kind == "edit"
+    assert explain("noise").kind != "edit"  # a word of comparisons too

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from rankscope.capture.graph import Operation
 
-TURNS = re.compile(r"transpose_?|swapaxes|swapdims|permute|movedim|moveaxis|t_?|adjoint|__get__")  # ``x.mT`` is a __get__
+TURNS = re.compile(
+    r"transpose_?|swapaxes|swapdims|permute|movedim|moveaxis|t_?|adjoint|__get__"
+)  # ``x.mT`` is a __get__
 LINEAR = re.compile(r"linear|_*r?matmul_*|mm|addmm")
 
 

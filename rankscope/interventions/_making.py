@@ -67,13 +67,17 @@ def _counted(actions: Sequence[Action]) -> str:
     told = f"{_worded(nouns)} in {layers} layer{'s' if layers > 1 else ''}"
     if not outside:
         return told
-    return f"{told} and {len(outside) if {*outside} == {*nouns} and len({*nouns}) == 1 else _worded(outside)} outside them"
+    return (
+        f"{told} and {len(outside) if {*outside} == {*nouns} and len({*nouns}) == 1 else _worded(outside)} outside them"
+    )
 
 
 def _worded(nouns: Sequence[str]) -> str:
     """Nouns counted."""
     counts = {noun: nouns.count(noun) for noun in nouns}
-    many = {noun: noun.replace("part of a", "parts of a") if noun.startswith("part of") else f"{noun}s" for noun in nouns}
+    many = {
+        noun: noun.replace("part of a", "parts of a") if noun.startswith("part of") else f"{noun}s" for noun in nouns
+    }
     return " and ".join(f"{count} {many[noun] if count > 1 else noun}" for noun, count in counts.items())
 
 

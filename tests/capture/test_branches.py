@@ -76,7 +76,11 @@ class Block(nn.Module):
         self.norm, self.gain = nn.LayerNorm(WIDTH), nn.Parameter(torch.rand(WIDTH))
         self.a, self.b, self.c, self.d, self.o = (nn.Linear(WIDTH, WIDTH) for _ in range(5))
         self.conv = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
-        self.over, self.narrow, self.wide = nn.Linear(TOKENS, TOKENS), nn.Linear(WIDTH, TOKENS), nn.Linear(TOKENS, WIDTH)
+        self.over, self.narrow, self.wide = (
+            nn.Linear(TOKENS, TOKENS),
+            nn.Linear(WIDTH, TOKENS),
+            nn.Linear(TOKENS, WIDTH),
+        )
         self.point = nn.Conv1d(WIDTH, WIDTH, 1)
         lines = text if "\n" in text else text.replace("; ", "\n")
         names = {"torch": torch, "F": F}

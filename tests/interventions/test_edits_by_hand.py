@@ -3,6 +3,8 @@
 import pytest
 import torch
 from by_hand import Net, ids
+from handwritten import Mixer, stack
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import rankscope
@@ -205,3 +207,36 @@ def test_everything_is_gone_after_an_exception():
         failing()
     assert torch.equal(model(ids()), plain)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_what_an_edit_acts_on_is_told_inside_and_outside_the_layers():
+    model = stack(Mixer).eval()
+    with torch.no_grad():
+        for edit, told in (("no_mlp", "3 MLPs in 3 layers"), ("no_attention", "3 mixers in 3 layers")):
+            x = torch.randn(2, 16, 32)
+            by_hand = x
+            for block in model.children():
+                by_hand = by_hand + (block.tokens(by_hand.mT).mT if edit == "no_mlp" else block.features(by_hand))
+            with rankscope.edit(model, edit, x) as found:
+                assert torch.allclose(model(x), by_hand, atol=1e-5)
+            assert found == (f"{edit}: {told}",)
+    net = nn.Sequential(model, nn.LayerNorm(32)).eval()
+    with rankscope.edit(net, "no_norm", torch.randn(2, 16, 32)) as found:
+        net(torch.randn(2, 16, 32))
+    assert found == ("no_norm: 6 norms in 3 layers and 1 outside them",)
+
+
+def test_without_a_sum_no_choice_of_sums_is_advised():
+    model, x = nn.Sequential(*(nn.Linear(8, 8) for _ in range(3))), torch.randn(2, 4, 8)
+    with pytest.raises(CaptureError) as raised, rankscope.edit(model, "no_skip", x):
+        pass
+    assert raised.value.code == "RS450"
+    assert [label for label, _ in raised.value.remedies] == ["Look at what was recognised"]
+
+
+def test_the_edits_as_functions():
+    from rankscope import editing
+
+    assert str(editing.lambda_skip(lam=2.0)) == "lambda_skip=2"
+    with pytest.raises(AttributeError, match="no attribute 'lambda_skp'"):
+        _ = editing.lambda_skp

@@ -273,3 +273,14 @@ def test_a_dropped_block_gives_what_it_got(name):
 
     given = {"input_ids": ids(), "decoder_input_ids": ids()} if name == "T5" else ids()
     agree(model, hooked(model, pattern, change), "drop@2", given)
+
+
+@pytest.mark.parametrize("edit", ["no_mlp", "no_attention"])
+def test_several_streams_beside_each_other_are_refused(edit):
+    need("transformers")
+    entry = CATALOGUE["Gemma3nText"]
+    model = entry.build()
+    with pytest.raises(CaptureError, match="keeps several streams, 4 beside each other") as raised:
+        with rankscope.edit(model, edit, ids()):
+            pass
+    assert raised.value.code == "RS460"
