@@ -100,20 +100,50 @@ def _some(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:most])} and {more} more"
 
 
-def chosen(points: Sequence[Point], most: int) -> list[Point]:
-    """At most so many points, evenly spread, both ends among them.
+def chosen(sweep: Sweep, most: int, label: str) -> list[Point]:
+    """At most so many points: both ends, the model as it is, the least and the most of a measure; then evenly spread.
 
     Args:
-        points: in their order.
+        sweep: any.
         most: how many.
+        label: of the measure.
 
     Returns:
-        Some of them.
+        Some of them, the model as it was given first.
     """
-    known = [point for point in points if point.report is not None]
-    if len(known) <= most:
-        return known
-    return [known[round(i * (len(known) - 1) / (most - 1))] for i in range(most)]
+    known = [point for point in ordered(sweep) if point.report is not None]
+    own = [sweep.reference] if sweep.reference is not None and sweep.reference.report is not None else []
+    if len(known) + len(own) <= most:
+        return [*own, *known]
+    places = _places(known)
+    ends = {i: value for i, point in enumerate(known) if (value := number(last_row(point, label))) is not None}
+    extremes = [min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)] if ends else []
+    taken = list(dict.fromkeys([0, len(known) - 1, *extremes]))[: most - len(own)]
+    while len(taken) < most - len(own):
+        rest = [i for i in range(len(known)) if i not in taken]
+        taken.append(max(rest, key=lambda i: min(abs(places[i] - places[j]) for j in taken)))
+    return [*own, *(known[i] for i in sorted(taken))]
+
+
+def _places(points: Sequence[Point]) -> list[float]:
+    """Where points lie: at the one number that is swept, else one after the other."""
+    alone = [list(point.values.values()) for point in points]
+    numbers_alone = [float(values[0]) for values in alone if len(values) == 1 and isinstance(values[0], float)]
+    return numbers_alone if len(numbers_alone) == len(points) else [float(i) for i in range(len(points))]
+
+
+def of_how_many(sweep: Sweep, drawn: Sequence[Point]) -> str:
+    """How many curves are drawn, where that is not all of them.
+
+    Args:
+        sweep: any.
+        drawn: the points that are drawn.
+
+    Returns:
+        Such as ``8 of 15 points``; empty where all are drawn.
+    """
+    known = [point for point in everyone(sweep) if point.report is not None]
+    return f"{len(drawn)} of {len(known)} points" if len(drawn) < len(known) else ""
 
 
 def swept_number(sweep: Sweep) -> str | None:
@@ -207,6 +237,7 @@ __all__ = [
     "failures",
     "first_measures",
     "lines",
+    "of_how_many",
     "ordered",
     "rows_of",
     "swept_number",

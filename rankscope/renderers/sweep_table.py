@@ -19,7 +19,7 @@ from rankscope.renderers._sweep import (
     failures,
     first_measures,
     lines,
-    ordered,
+    of_how_many,
     rows_of,
     swept_number,
     y_axis,
@@ -174,7 +174,7 @@ def _pictures(screen: Screen, sweep: Sweep) -> None:
 
 def _over_depth(screen: Screen, sweep: Sweep, measure: str, width: int) -> list[str]:
     """The measure over the layers, a curve a point."""
-    points = chosen(ordered(sweep), min(_CURVES, MOST))
+    points = chosen(sweep, min(_CURVES, MOST), measure)
     curves = [rows_of(point, measure) for point in points]
     axes = depth_axes(curves, 0.0, 1.0 if measure.startswith("mu_bar") else 0.0)
     if axes is None:
@@ -183,7 +183,8 @@ def _over_depth(screen: Screen, sweep: Sweep, measure: str, width: int) -> list[
         Series(point.label, tuple(float(k) for k, _ in curve), tuple(number(row) for _, row in curve))
         for point, curve in zip(points, curves, strict=True)
     ]
-    title = f"{measure} over depth" + (" (log scale)" if axes[1].log else "")
+    some = of_how_many(sweep, points)
+    title = f"{measure} over depth" + (" (log scale)" if axes[1].log else "") + (f", {some}" if some else "")
     unicode = screen.style.unicode
     return [title, *plot(series, axes, (width, _TALL), "layer k", unicode), *_legend(series, width, unicode)]
 

@@ -14,6 +14,7 @@ from rankscope.errors import UsageError
 from rankscope.renderers import SWEEPS, Style
 from rankscope.renderers._axis import Axis
 from rankscope.renderers._plot import Series, plot
+from rankscope.renderers._sweep import chosen
 from rankscope.sweeps import Point, Sweep
 from rankscope.sweeps.axes import Axis as Swept
 
@@ -136,6 +137,29 @@ def test_the_page_draws_each_measure_over_depth_and_against_what_is_swept() -> N
     row = next(row for row in report.rows if row.measure == "mu_bar")
     assert row.value is not None
     assert f"{row.value:.3f}" in first
+
+
+def test_the_curves_over_depth_are_both_ends_the_extremes_and_some_between() -> None:
+    values = [-20.0, -10.0, 0.0, 0.25, 0.5, 0.75, 1.0, 10.0, 20.0]
+    reports = {value: a_report(6, decay=0.2 if value == 0.5 else 0.95, gradients=False) for value in values}
+    points = tuple(Point({"lambda_skip": value}, "m", report=reports[value]) for value in values)
+    sweep = replace(a_sweep(), axes=(Swept("lambda_skip", tuple(values)),), points=points)
+    drawn = chosen(sweep, 6, "mu_bar")
+    assert drawn[0] is sweep.reference
+    assert {-20.0, 0.5, 20.0} < {next(iter(point.values.values())) for point in drawn[1:]}
+    assert len(drawn) == 6
+    assert "over depth, 6 of 10 points" in text(sweep, columns=80)
+    assert "8 of 10 points" in text(sweep, "html")
+
+
+def test_numbers_have_four_digits_for_people_and_all_in_the_json() -> None:
+    plain = a_sweep(1)
+    sweep = replace(plain, points=(replace(plain.points[0], values={"lambda_skip": -0.512820512821}),))
+    for name in ("table", "md", "html"):
+        shown = text(sweep, name, columns=80)
+        assert "-0.5128" in shown.replace("−", "-")
+        assert "0.512820" not in shown
+    assert "-0.512820512821" in text(sweep, "json")
 
 
 def test_the_largest_page_of_a_sweep_stays_below_a_megabyte() -> None:

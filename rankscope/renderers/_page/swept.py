@@ -20,7 +20,7 @@ from rankscope.renderers._sweep import (
     failures,
     first_measures,
     lines,
-    ordered,
+    of_how_many,
     swept_number,
     y_axis,
 )
@@ -96,13 +96,15 @@ def _cards(sweep: Sweep) -> list[Card]:
 
 def _over_depth(sweep: Sweep) -> Section:
     """Each measure over the layers, a curve a point."""
-    points = chosen([*([sweep.reference] if sweep.reference else []), *ordered(sweep)], _CURVES)
-    figures = [figure for label in first_measures(sweep, _MOST) if (figure := _depth_figure(points, label))]
+    measures = first_measures(sweep, _MOST)
+    points = chosen(sweep, _CURVES, next(iter(measures), ""))
+    figures = [figure for label in measures if (figure := _depth_figure(points, label))]
     lede = (
         "Each measure from the input of the first block, k = 0, to the output of the last: the mean over sequences, "
         "and shaded one standard deviation to either side."
     )
-    lede += f" {len(points)} of {len(sweep.measured)} points." if len(points) < len(sweep.measured) else ""
+    some = of_how_many(sweep, points)
+    lede += f" {some}: both ends, the least and the most {measures[0]}, and some between." if some else ""
     return Section("Over depth", lede, tuple(figures[:_FIGURES]), tuple(figures[_FIGURES:]))
 
 
