@@ -26,6 +26,8 @@ def open_zoo(spec: str, options: LoadOptions) -> Source:
     digest = None
     if options.weights:
         digest, notes = load_weights(model, options)
+    if unmeasured := getattr(model, "unmeasured", None):
+        notes = (*notes, Note("RS502", unmeasured))
     return Source(model, spec, "zoo", sha256=digest, notes=notes)
 
 

@@ -63,7 +63,8 @@ class Mamba(Network):
 
 @architecture(
     paper="Gu and Dao 2023, arXiv 2312.00752",
-    claim="None of the paper's own; without skip the tokens of a selective SSM collapse (arXiv 2410.10609)",
+    claim="None of the paper's own; selective SSMs without skip collapse (arXiv 2410.10609); at random weights, "
+    "with gate=off,skip=off, its tokens only come nearer",
 )
 def mamba(
     *,

@@ -67,7 +67,8 @@ class Mamba2(Network):
 
 @architecture(
     paper="Dao and Gu 2024, arXiv 2405.21060",
-    claim="None of the paper's own; without the gate its tokens collapse under λ = 1 (arXiv 2410.10609, experiments)",
+    claim="None of the paper's own; trained without the gate it collapses under λ = 1 (arXiv 2410.10609, experiments); "
+    "at random weights gate=off,skip=off is thinning, not collapsed",
 )
 def mamba2(
     *,

@@ -53,7 +53,13 @@ class DualBlock(nn.Module):
 
 
 class ResiDual(Network):
-    """A network of two streams, which are added when the last block has run."""
+    """A network of two streams, which are added when the last block has run; the sum goes through `last_norm`."""
+
+    # What is told of a probe: in random weights the first stream is that of the post-norm transformer.
+    unmeasured = (
+        "a block's output is the Post-LN stream alone; the dual stream, which tells resi_dual from a post-norm "
+        "transformer, joins it after the last block: --layers last_norm measures the sum that the head reads"
+    )
 
     def __init__(
         self, blocks: list[DualBlock], scale: float, *, width: int, vocab: int, head: Head, classes: int
@@ -90,7 +96,8 @@ def resi_dual(
 ) -> ResiDual:
     """ResiDual: a Post-LN stream, whose sublayers' outputs are also summed, unnormalised, in a dual stream.
 
-    A hook on a block sees the Post-LN stream: the sublayers read it. The dual one joins it at the end.
+    A hook on a block sees the Post-LN stream: the sublayers read it. The dual one joins it at the end; what the head
+    then reads, x_ln + LN(x_d), is the input and the output of `last_norm`.
 
     Args:
         depth: blocks, of attention and MLP each: the paper counts both, and would say 2·depth.

@@ -128,3 +128,18 @@ def test_bad_options_are_usage_errors(spec: str, code: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         build(spec)
     assert caught.value.code == code
+
+
+def test_a_probe_says_that_it_has_not_seen_the_dual_stream(ids: torch.Tensor) -> None:
+    random = "ids=2x9:int64:0..19"
+    blocks, plain = (probe(f"zoo:{name},{SMALL}", random=random) for name in ("resi_dual", "transformer,norm=post"))
+    assert "--layers last_norm" in next(note.text for note in blocks.notes if note.code == "RS502")
+    assert "RS502" not in {note.code for note in plain.notes}
+
+
+def test_the_sum_that_the_head_reads_can_be_measured(ids: torch.Tensor) -> None:
+    model = build(f"resi_dual,{SMALL}")
+    _, total = by_hand(model, ids, 1.0)
+    row = probe(model, ids, measures=["mu"], layers="last_norm").rows[-1]
+    expected = (total - total.mean(dim=1, keepdim=True)).double().flatten(1).norm(dim=1).mean().item()
+    assert row.value == pytest.approx(expected, rel=1e-5)
