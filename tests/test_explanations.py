@@ -5,8 +5,8 @@ import typing
 import pytest
 
 from rankscope.depth import Limits
-from rankscope.errors import UsageError, catalogue
 from rankscope.edits import known_edits, options_of
+from rankscope.errors import UsageError, catalogue
 from rankscope.explanations import _texts, codes, explain, measure_names, presets, topics
 from rankscope.measures import MEASURES, PRESETS, resolve
 from rankscope.measures._registry import SITES

@@ -2,7 +2,8 @@
 
 Back from what a block returns, by views, pointwise operations and sums, one arrives at what it got: that way is the
 stream. Whatever joins it in a sum from elsewhere is a branch. One that holds an attention call, a scan or, for want of
-these, a convolution or a linear map over tokens mixes them: the attention sublayer, or what stands in its place. Another is an MLP.
+these, a convolution or a linear map over tokens mixes them: the attention sublayer, or what stands in its place.
+Another is an MLP.
 """
 
 from __future__ import annotations

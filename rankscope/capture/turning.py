@@ -1,4 +1,4 @@
-"""Turning: linear maps over the tokens, as MLP-Mixer and gMLP have them, told by which axis of the stream they contract.
+"""Turning: linear maps over the tokens, as in MLP-Mixer and gMLP, told by which axis of the stream they contract.
 
 A graph knows shapes, not axes. A linear map contracts the last axis of what it gets, a convolution of one position the
 one before it; between the stream and the map the two may have been turned (``x.mT``, ``permute``). Where a block has

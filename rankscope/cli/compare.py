@@ -32,7 +32,8 @@ rankscope compare a.pt vs b.pt c.pt --arch net.py:Net --input batch.npz
 rankscope compare before.json vs model.pt --input batch.npz
 
 The first is the reference. A, B and those that follow are models, as `rankscope probe` takes them, also with edits
-(MODEL+EDIT=VALUE@LAYERS), or reports that it saved; the word "vs" may be left out, and a file of that name is written ./vs. Models see the inputs that are given,
+(MODEL+EDIT=VALUE@LAYERS), or reports that it saved; the word "vs" may be left out, and a file of that
+name is written ./vs. Models see the inputs that are given,
 else those of a saved report, where they can be drawn again, else those of the first model. A report of other inputs is
 refused. The exit code is 0 whatever is found.
 """
