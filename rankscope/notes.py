@@ -31,6 +31,25 @@ def kept_apart(vectors: Sequence[Vector]) -> Iterator[Note]:
         yield Note("RS513", f"{names}: several numbers a sequence, kept under `spectra` in the report saved as .json")
 
 
+def partial_gradients(rows: Sequence[Row]) -> Iterator[Note]:
+    """A note for each measure of gradients of weights that some weights have and others do not.
+
+    Args:
+        rows: the rows of the report; a table shows the worst of those of a layer that have a number.
+
+    Yields:
+        The notes.
+    """
+    weights = [row for row in rows if row.site == "weight_gradient"]
+    for name in dict.fromkeys(row.measure for row in weights):
+        every = [row for row in weights if row.measure == name]
+        without = [row for row in every if row.status != "ok"]
+        if 0 < len(without) < len(every):
+            why = "; ".join(list(dict.fromkeys(row.reason or row.status for row in without))[:2])
+            text = f"{name} is over {len(every) - len(without)} of {len(every)} weights; the others have none: {why}"
+            yield Note("RS534", text)
+
+
 def dominance(dominant: Mapping[Layer, Dominant], rows: Sequence[Row]) -> Iterator[Note]:
     """One note a stack where one token of huge norm makes the raw tokens look collapsed and the unit rows are not.
 

@@ -23,7 +23,7 @@ from rankscope.inputs import Fingerprint, InputOptions, from_python, gather
 from rankscope.inputs.random import parse
 from rankscope.measures import resolve
 from rankscope.memory import size
-from rankscope.notes import common_direction, dominance, kept_apart
+from rankscope.notes import common_direction, dominance, kept_apart, partial_gradients
 from rankscope.placing import check_place, free_share, placed, to_model
 from rankscope.records import Batch, Inputs, Report, Source
 from rankscope.registry import unknown_name
@@ -185,7 +185,7 @@ def measure(
     rows, vectors = reduction.rows(), reduction.vectors()
     depth, told = verdicts(rows, torch.finfo(run.dtype).eps)
     told = (*dominance(reduction.dominant, rows), *told, *common_direction(reduction.common, depth, rows))
-    told += tuple(kept_apart(vectors))
+    told += (*kept_apart(vectors), *partial_gradients(rows))
     return Report(
         model=_model_facts(source, model, begun.edits),
         rows=rows,

@@ -6,7 +6,7 @@ from reports import EPS, block_row, rows_of_depth
 
 from rankscope.depth import verdicts
 from rankscope.measures import resolve
-from rankscope.notes import common_direction, kept_apart
+from rankscope.notes import common_direction, kept_apart, partial_gradients
 from rankscope.records import Layer, Vector
 from rankscope.reduction import Reduction
 
@@ -89,3 +89,18 @@ def test_what_is_kept_apart_is_told_once():
     assert note.code == "RS513"
     assert note.text.startswith("singular_values: ")
     assert list(kept_apart([])) == []
+
+
+def test_over_how_many_weights_a_measure_of_gradients_is_told():
+    import rankscope
+    from rankscope.zoo import build
+
+    model = build("transformer,depth=3,width=16")
+    torch.nn.init.zeros_(model.blocks[1].mlp.mixer.down.weight)  # no gradient reaches the other map of this MLP
+    report = rankscope.probe(model, torch.randint(256, (2, 16)), measures=["grad_condition"])
+    rows = [row for row in report.rows if row.measure == "grad_condition"]
+    without = [row for row in rows if row.status != "ok"]
+    assert 0 < len(without) < len(rows)
+    text = next(note.text for note in report.notes if note.code == "RS534")
+    assert text.startswith(f"grad_condition is over {len(rows) - len(without)} of {len(rows)} weights")
+    assert list(partial_gradients(without)) == []

@@ -148,7 +148,7 @@ def odd_pairs(state: int, init: Init) -> str:
 
 @architecture(
     paper="Gu et al. 2022, arXiv 2206.11893",
-    claim="None of the paper's own; LTI SSMs without skip collapse (arXiv 2410.10609), which random weights do not show",
+    claim="None of the paper's own; LTI SSMs without skip collapse (arXiv 2410.10609), which random weights hide",
 )
 def s4d(
     *,
