@@ -85,13 +85,10 @@ def check_sizes(name: str, sizes: Mapping[str, int], *misfits: str) -> None:
 
 
 def _next(name: str, sizes: Mapping[str, int]) -> list[tuple[str, str]]:
-    """What would fit: the nearest divisors of the width for its heads; then what each option takes."""
-    width, heads, steps = sizes["width"], sizes.get("heads", 1), []
-    if width >= 1 and (heads < 1 or width % heads):
-        divisors = [count for count in range(1, width + 1) if width % count == 0]
-        nearest = sorted(sorted(divisors, key=lambda count: abs(count - heads))[:2])
-        steps = [("Heads that divide the width", " or ".join(f"heads={count}" for count in nearest))]
-    return [*steps, ("What each option takes", f"rankscope zoo {name}")]
+    width, heads = sizes["width"], sizes.get("heads", 1)
+    fit = sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))[:2]
+    near = ("Heads that divide the width", " or ".join(f"heads={n}" for n in sorted(fit)))
+    return [*([near] if fit and heads not in fit else []), ("What each option takes", f"rankscope zoo {name}")]
 
 
 def few_hidden(ratio: float, width: int) -> str:
@@ -187,8 +184,7 @@ class Attention(Heads):
         Returns:
             One group a head.
         """
-        q, k, _ = self.project(x)
-        return Mixing(self.weights(q, k), value_maps(self.value, self.out, self.heads))
+        return Mixing(self.weights(*self.project(x)[:2]), value_maps(self.value, self.out, self.heads))
 
 
 def value_maps(value: nn.Linear, out: nn.Linear, heads: int) -> Tensor:
