@@ -1,4 +1,4 @@
-"""Planning: where to hook a model, found by tracing a little of a batch."""
+"""Planning: a model is traced on a little of a batch; the trace says where to hook it."""
 
 from __future__ import annotations
 
@@ -8,45 +8,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from rankscope.capture.layout import Unmeasurable, axes
-from rankscope.capture.plan import Plan, plan
 from rankscope.capture.session import call
 from rankscope.capture.slicing import first_sequences, first_tokens
 from rankscope.capture.trace import Trace, trace
 from rankscope.errors import CaptureError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import nn
 
     from rankscope.records import Batch
 
 FEW_TOKENS = 31  # no size of a head or a window, so that no axis is taken for another
-
-
-def planned(
-    model: nn.Module,
-    batch: Batch,
-    layout: str | None = None,
-    layers: Sequence[str] = (),
-    skip_layers: Sequence[str] = (),
-    most_tokens: int | None = None,
-) -> tuple[Plan, tuple[torch.Size, bool] | None]:
-    """Trace a model, and choose where to hook it.
-
-    Args:
-        model: the model, inside `undisturbed`.
-        batch: where the model is.
-        layout: the axes of the inputs, if the user gave them.
-        layers: globs over names of layers; all of the deepest stack where empty.
-        skip_layers: globs of those to leave out.
-        most_tokens: see `traced`.
-
-    Returns:
-        The plan, and what the model's own mask says of the axes.
-    """
-    watched, _ = traced(model, batch, layout, most_tokens)
-    return plan(watched, layers, skip_layers), watched.declared
 
 
 def traced(

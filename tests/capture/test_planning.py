@@ -8,7 +8,8 @@ from torch import nn
 import rankscope
 from rankscope.capture import planning
 from rankscope.capture.layout import axes
-from rankscope.capture.planning import FEW_TOKENS, planned
+from rankscope.capture.plan import plan
+from rankscope.capture.planning import FEW_TOKENS
 from rankscope.capture.slicing import first_tokens
 from rankscope.records import Batch
 
@@ -62,9 +63,9 @@ def test_a_long_sequence_is_traced_by_its_first_tokens(traced):
 
 def test_the_plan_is_that_of_a_whole_sequence():
     model, batch = stack(), Batch((ids(batch=3, tokens=LONG),))
-    short, _ = planned(model, batch, most_tokens=FEW_TOKENS)
-    whole, _ = planned(model, batch)
-    assert short == whole
+    short, _ = planning.traced(model, batch, most_tokens=FEW_TOKENS)
+    whole, _ = planning.traced(model, batch)
+    assert plan(short) == plan(whole)
 
 
 def test_a_model_that_runs_otherwise_with_more_tokens_is_traced_again(traced):
