@@ -29,7 +29,7 @@ _SPELT = str.maketrans(
     | dict(zip("≤≥≠≈→∈∞", ("<=", ">=", "!=", "~", "->", "in", "inf"), strict=True))
     | dict(zip("‖∂√§", ("|", "d", "sqrt", "par."), strict=True))
     | dict(zip("λμσγρΣΔδ", ("lambda", "mu", "sigma", "gamma", "rho", "sum", "delta", "delta"), strict=True))
-    | dict(zip("επφ", ("eps", "pi", "phi"), strict=True))
+    | dict(zip("επφτ", ("eps", "pi", "phi", "tau"), strict=True))
     | dict(zip("²³⁴⁻ᵀ", ("^2", "^3", "^4", "^-", "^T"), strict=True))
 )
 
