@@ -187,7 +187,7 @@ def measure(
     told = (*dominance(reduction.dominant, rows), *told, *common_direction(reduction.common, depth, rows))
     told += (*kept_apart(vectors), *partial_gradients(rows))
     return Report(
-        model=_model_facts(source, model, begun.edits),
+        model=model_facts(source, model, begun.edits),
         rows=rows,
         inputs={
             "source": inputs.source,
@@ -256,7 +256,17 @@ def _wanted(
     )
 
 
-def _model_facts(source: Source, model: nn.Module, edits: tuple[str, ...]) -> dict[str, Any]:
+def model_facts(source: Source, model: nn.Module, edits: tuple[str, ...]) -> dict[str, Any]:
+    """What a report, or a certificate, says of a model.
+
+    Args:
+        source: where it came from.
+        model: as it was measured.
+        edits: what each edit in force acts on.
+
+    Returns:
+        The facts.
+    """
     return {
         "spec": source.spec,
         "class": class_name(model),

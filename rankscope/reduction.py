@@ -170,9 +170,8 @@ class Reduction:
         value = found["value"]
         assert value is not None
         heads, tokens, width = value.shape[1:]
-        each = (
-            8 * 3 * len({id(tensor) for tensor in found.values()}) * heads * tokens * width
-        )  # the cast, and its forms
+        apart = len({id(tensor) for tensor in found.values()})
+        each = 8 * 3 * apart * heads * tokens * width  # the cast, and its forms
         if reason := self.memory.refusal(each, f"the values of one sequence, {tokens} × {heads * width}"):
             self.fail("value", layer, "skipped", reason)
             return

@@ -13,7 +13,6 @@ from rankscope.capture.learned import lambdas
 from rankscope.capture.plan import plan
 from rankscope.capture.planning import traced
 from rankscope.capture.session import undisturbed
-from rankscope.capture.wrappers import class_name
 from rankscope.certificate.certifying import Certifying
 from rankscope.certificate.editing import edited
 from rankscope.certificate.overall import sequence, worst_first
@@ -23,6 +22,7 @@ from rankscope.certificate.words import sentence
 from rankscope.errors import CaptureError, InputError
 from rankscope.inputs import Fingerprint
 from rankscope.measures import resolve
+from rankscope.pipeline import model_facts
 from rankscope.placing import placed, to_model
 from rankscope.records import Note
 from rankscope.reduction import Reduction
@@ -82,14 +82,7 @@ def certified(
         nothing = _nothing(found, stacks)
         raise nothing
     return Certificate(
-        model={
-            "spec": source.spec,
-            "class": class_name(model),
-            "format": source.format,
-            "sha256": source.sha256,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "edits": list(edits.told),
-        },
+        model=model_facts(source, model, edits.told),
         retain=retain,
         a=retain**2,
         stacks=stacks,

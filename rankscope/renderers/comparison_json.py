@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, TextIO
 
 from rankscope.renderers import COMPARISONS, Style, renderer
+from rankscope.renderers._json import as_json
 
 if TYPE_CHECKING:
     from rankscope.comparison import Comparison
@@ -20,9 +20,4 @@ def write(comparison: Comparison, stream: TextIO, style: Style) -> None:
         stream: where to.
         style: without `unicode` only ASCII is written.
     """
-    data = comparison.to_dict()
-    text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
-    # A name may hold half of a surrogate pair, which UTF-8 cannot carry; JSON's escapes can.
-    if not style.unicode or any("\ud800" <= c <= "\udfff" for c in text):
-        text = json.dumps(data, indent=1, allow_nan=False)
-    stream.write(text + "\n")
+    stream.write(as_json(comparison.to_dict(), style))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, TextIO
 
 from rankscope.errors import UsageError
 from rankscope.renderers import Style, renderer
+from rankscope.renderers._json import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +32,4 @@ def write(reports: Sequence[Report], stream: TextIO, style: Style) -> None:
             "RS608", headline, remedies=[("The rows of all, one a line", "--format jsonl, or -o FILE.jsonl")]
         )
     (report,) = reports
-    text = report.to_json()
-    # A name may hold half of a surrogate pair, which UTF-8 cannot carry; JSON's escapes can.
-    if not style.unicode or any("\ud800" <= c <= "\udfff" for c in text):
-        text = json.dumps(report.to_dict(), indent=1, allow_nan=False)
-    stream.write(text + "\n")
+    stream.write(as_json(report.to_dict(), style))
