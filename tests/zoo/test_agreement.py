@@ -5,6 +5,7 @@ x-transformers as installed has no ResiDual any more (1.42 had): its Post-LN str
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ def decoder(model: nn.Module, **options: Any) -> nn.Module:
                 theirs.ff[0][0].weight.copy_(mixer.up.weight)
                 theirs.ff[2].weight.copy_(mixer.down.weight)
         if hasattr(layers.final_norm, "gamma"):
-            copy_norm(model.last_norm, layers.final_norm)
+            copy_norm(getattr(model, "dual_norm", model.last_norm), layers.final_norm)
     return layers.eval()
 
 
@@ -88,6 +89,16 @@ def mixing_by(layers: nn.Module, share: float) -> nn.Module:
 
 @pytest.mark.models
 class TestXTransformers:
+    @pytest.mark.parametrize("scale", [1.0, 0.5])
+    def test_both_streams_of_resi_dual(self, scale: float, ids: torch.Tensor) -> None:
+        model = stirred(f"resi_dual,scale={scale}")
+        x_transformers = pytest.importorskip("x_transformers", reason="needs the package x-transformers")
+        if "resi_dual" not in inspect.signature(x_transformers.Decoder.__base__.__init__).parameters:
+            pytest.skip("this x-transformers has no resi_dual any more; with 1.42.0 the two agree")
+        layers = decoder(model, resi_dual=True, resi_dual_scale=scale)
+        x = model.first_norm(model.embedding(ids) + positions(ids.shape[1], 16, ids.device))
+        torch.testing.assert_close(model.through(x), layers(x), rtol=0, atol=1e-5)
+
     @pytest.mark.parametrize("norm", ["pre", "post"])
     def test_transformer(self, norm: str, ids: torch.Tensor) -> None:
         model = stirred(f"transformer,norm={norm}")
