@@ -9,7 +9,7 @@ import torch
 from rankscope.collection import given
 from rankscope.groups import Group, groups, with_float64
 from rankscope.spectra import spectrum
-from rankscope.spectra.cpu import in_threads
+from rankscope.spectra.cpu import in_threads, slices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ def reduce_values(
     sizes = [tensor.shape[1] * tensor.shape[3] for tensor in tensors.values()]
 
     def reduce(group: Group) -> None:
-        finite = collection.finite(layer, requests, group.double(), value.dtype, heads=range(heads))
+        finite = collection.finite(layer, requests, group, value.dtype, heads=range(heads))
         if finite.numbers:
             parts = dict(zip(tensors, torch.split(finite.tokens, sizes, dim=-1), strict=True))
             material = _Values({name: parts[id(found[name])] for name in names}, heads, method, value.dtype)
@@ -82,14 +82,24 @@ def reduce_values(
             collection.collect(layer, requests, whole, value.dtype, material, heads=range(heads))
 
     def several(some: slice) -> None:
-        joined = torch.cat([tensor[some].transpose(1, 2).flatten(2) for tensor in tensors.values()], dim=-1)
+        joined = _side_by_side([with_float64(tensor[some]) for tensor in tensors.values()])
         for group in groups(joined, None if keep is None else keep[some], number + some.start):
             reduce(group)
 
     if value.is_cuda:
         several(slice(0, len(value)))
-    else:  # each sequence while it lies in the cache
-        in_threads(several, [slice(index, index + 1) for index in range(len(value))], at_once)
+    else:  # a few sequences while they lie in the cache
+        in_threads(several, slices(len(value), 8 * value.shape[2] * sum(sizes), at_once), at_once)
+
+
+def _side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    """All heads of all tensors (batch, heads, tokens, width) in one float64 tensor, written once."""
+    sizes = [tensor.shape[1] * tensor.shape[3] for tensor in tensors]
+    batch, _, tokens, _ = tensors[0].shape
+    joined = tensors[0].new_empty(batch, tokens, sum(sizes), dtype=torch.float64)
+    for part, tensor in zip(torch.split(joined, sizes, dim=-1), tensors, strict=True):
+        torch.unflatten(part, -1, (tensor.shape[1], tensor.shape[3])).copy_(tensor.transpose(1, 2))
+    return joined
 
 
 class _Values:

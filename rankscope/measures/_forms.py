@@ -87,11 +87,29 @@ def norm(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
         1e+200
     """
     plain: Tensor = torch.linalg.vector_norm(values, dim=dim)
-    least, most = torch.finfo(values.dtype).tiny ** 0.25, torch.finfo(values.dtype).max ** 0.25
-    if bool(((plain > least) & (plain < most)).all()):
+    sure = in_range(plain)
+    if bool(sure.all()):
         return plain
     # The same number as the norm of infinite order, which torch takes many times longer over.
     largest = torch.maximum(values.amax(dim, keepdim=True), -values.amin(dim, keepdim=True))
     scale = torch.where(largest > 0, largest, 1.0)
     relative: Tensor = torch.linalg.vector_norm(values / scale, dim=dim)
-    return relative * largest.squeeze(dim)
+    return torch.where(sure, plain, relative * largest.squeeze(dim))
+
+
+def in_range(norms: Tensor) -> Tensor:
+    """Where squares, and products of two of them, stay in the range of the dtype; not so of a zero norm.
+
+    Args:
+        norms: any shape.
+
+    Returns:
+        The same shape, boolean.
+
+    Example:
+        >>> in_range(torch.tensor([1.0, 1e30])).tolist()
+        [True, False]
+    """
+    limits = torch.finfo(norms.dtype)
+    inside: Tensor = (norms > limits.tiny**0.25) & (norms < limits.max**0.25)
+    return inside

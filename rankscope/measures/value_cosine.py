@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rankscope.measures._forms import norm
+from rankscope.measures._forms import in_range, norm
 from rankscope.measures._registry import measure
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ def value_cosine(value: Tensor, first_value: Tensor) -> Tensor:
     """
     if value.shape[-1] != first_value.shape[-1]:
         return value.new_full(value.shape[:-2], math.nan)
-    size, first_size = norm(value, -1).unsqueeze(-1), norm(first_value, -1).unsqueeze(-1)
-    cosines = ((value / size) * (first_value / first_size)).sum(-1).clamp(-1, 1)
-    directed = ((size != 0) & (first_size != 0)).squeeze(-1)
-    return torch.where(directed, cosines, 0.0).sum(-1) / directed.sum(-1)
+    size, first_size = norm(value, -1), norm(first_value, -1)
+    cosines: Tensor = torch.linalg.vecdot(value, first_value) / size / first_size
+    sure = in_range(size) & in_range(first_size)
+    if not bool(sure.all()):
+        units = value / size.unsqueeze(-1), first_value / first_size.unsqueeze(-1)
+        cosines = torch.where(sure, cosines, torch.linalg.vecdot(*units))
+    directed = (size != 0) & (first_size != 0)
+    return torch.where(directed, cosines.clamp(-1, 1), 0.0).sum(-1) / directed.sum(-1)

@@ -1,8 +1,8 @@
 """Moments the fast way: one Gram matrix a sequence serves several forms.
 
-The unit form scales its rows and columns, centring takes their means off. On a CPU each sequence is worked on by one
-thread from the cast to the eigenvalues, while it lies in the cache; on a GPU the stack is one tensor, nothing is waited
-for, and the Grams are solved together with those of the other layers.
+The unit form scales its rows and columns, centring takes their means off. On a CPU a sequence, or a few short ones, are
+worked on by one thread from the cast to the eigenvalues, while they lie in the cache; on a GPU the stack is one tensor,
+nothing is waited for, and the Grams are solved together with those of the other layers.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto", at_
         return joined(cpu.in_threads(lambda each: exact(each, wanted, method), list(tokens), at_once))
     if tokens.is_cuda:
         return stacked(tokens, wanted)
-    return _one_by_one(tokens, wanted, at_once, refine=method == "auto")
+    return _in_parts(tokens, wanted, at_once, refine=method == "auto")
 
 
 def stacked(tokens: Tensor, wanted: Iterable[Need]) -> Moments:
@@ -84,16 +84,21 @@ def stacked(tokens: Tensor, wanted: Iterable[Need]) -> Moments:
     return _moments(Stack(tokens, ahead=True), wanted)
 
 
-def _one_by_one(tokens: Tensor, wanted: Iterable[Need], at_once: int | None, *, refine: bool) -> Moments:
-    """The way of a CPU: each sequence by one thread, solved while it lies in the cache."""
+def _in_parts(tokens: Tensor, wanted: Iterable[Need], at_once: int | None, *, refine: bool) -> Moments:
+    """The way of a CPU: a few sequences by one thread at a time, solved while they lie in the cache."""
 
-    def one(sequence: Tensor) -> Moments:
-        stack = Stack(sequence.unsqueeze(0), ahead=False)
-        found = _moments(stack, wanted)
-        _solve_at_once(stack, found, refine=refine)
-        return found
+    def some(part: Tensor) -> Moments:
+        """Where one of several has zero tokens or is not solved, each alone: no number depends on other sequences."""
+        stack = Stack(part, ahead=False)
+        if len(part) == 1 or stack.plain:
+            found = _moments(stack, wanted)
+            if _solve_at_once(stack, found, refine=refine):
+                return found
+        return joined([some(each) for each in torch.split(part, 1)])
 
-    return joined(cpu.in_threads(one, list(tokens), at_once))
+    _, rows, width = tokens.shape
+    parts = cpu.slices(len(tokens), 8 * rows * width, at_once)
+    return joined(cpu.in_threads(some, [tokens[part] for part in parts], at_once))
 
 
 def solve(several: Sequence[Moments], most: int = CHUNK_BYTES) -> None:
@@ -153,21 +158,27 @@ def _moments(stack: Stack, wanted: Iterable[Need]) -> Moments:
     return found
 
 
-def _solve_at_once(stack: Stack, found: Moments, *, refine: bool) -> None:
-    """Solve the Grams of one sequence while its tokens are at hand: by their SVD where a Gram leaves doubt."""
-    longer = max(found.rows, found.width)
+def _solve_at_once(stack: Stack, found: Moments, *, refine: bool) -> bool:
+    """Solve Grams while their tokens are at hand, by SVD where in doubt; false where one of several could not be."""
+    longer, alone = max(found.rows, found.width), len(stack.tokens) == 1
     for form, gram in found.waiting.items():
         try:
             pair = _spectra(gram, longer)
-            unsure = refine and bool(coarse(pair[:, 0], pair[:, 1], longer).any())
+            unsure = coarse(pair[:, 0], pair[:, 1], longer) & refine
         except SOLVER_FAILED:
-            pair, unsure = gram.new_full((1, 2, gram.shape[-1]), torch.nan), True
+            if not alone:
+                return False
+            pair, unsure = gram.new_full((1, 2, gram.shape[-1]), torch.nan), torch.tensor([True])
         try:
-            found.found[form, "spectrum"] = torch.stack(svd(stack.formed(form)), 1) if unsure else pair
+            if bool(unsure.any()):
+                pair[unsure] = torch.stack(svd(stack.formed(form)[unsure]), 1)
         except CaptureError as error:
-            found.found[form, "spectrum"] = torch.full_like(pair, torch.nan)
+            if not alone:
+                return False
             found.failed[form, "spectrum"] = error.headline
+        found.found[form, "spectrum"] = pair
     found.waiting = {}
+    return True
 
 
 def _spectra(grams: Tensor, longer: int) -> Tensor:

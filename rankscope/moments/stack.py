@@ -23,8 +23,8 @@ class Stack:
     """Sequences of equal length (batch, rows, width) in float64, and what is made of them, each once.
 
     Args:
-        tokens: the sequences; one alone, where numbers may be looked at.
-        ahead: whether none is looked at, since a device would have to be waited for.
+        tokens: the sequences.
+        ahead: whether no number is looked at, since a device would have to be waited for.
     """
 
     def __init__(self, tokens: Tensor, *, ahead: bool) -> None:
@@ -32,7 +32,7 @@ class Stack:
         self.tokens = tokens.double()
         self.norms: Tensor = torch.linalg.vector_norm(self.tokens, dim=-1)
         self.finite = torch.isfinite(self.norms).all(-1)
-        if not (ahead or bool(self.finite)):  # what is found of it is not used
+        if not (ahead or bool(self.finite.all())):  # what is found of it is not used
             self.tokens, self.norms = self.tokens.new_zeros(self.tokens.shape), torch.zeros_like(self.norms)
         self.directed = self.norms > 0
         self.count = self.directed.sum(-1)
@@ -85,7 +85,7 @@ class Stack:
             return self.gram("raw") * self.inverse.unsqueeze(-1) * self.inverse.unsqueeze(-2)
         stack = self.formed(form)
         if not self._ahead:
-            return cpu.gram(stack[0]).unsqueeze(0)
+            return cpu.grams(stack)
         return torch.where(self.finite[:, None, None], cuda.grams(stack), 0.0)  # a solver may fail on all for one
 
     def find(self, form: Form, need: str) -> Tensor:
@@ -109,27 +109,29 @@ class Stack:
         return self._spreads[plain]
 
     def _spread_of(self, plain: Form) -> Tensor:
-        if self._by_means:
-            square = self._size(plain).square()
-            left = square - self.gram(plain).sum((-2, -1)) / self.tokens.shape[-2]
-            if bool(left > LEFT * square):
-                return left.sqrt()
-        return _frobenius(self.centered(plain))
+        if not self._by_means:
+            return _frobenius(self.centered(plain))
+        square = self._size(plain).square()
+        left = square - self.gram(plain).sum((-2, -1)) / self.tokens.shape[-2]
+        enough = left > LEFT * square
+        if bool(enough.all()):
+            return left.sqrt()
+        return torch.where(enough, left.sqrt(), _frobenius(self.centered(plain)))
 
     def _for_purity(self, form: Form) -> Tensor:
         """The Gram matrix; the centred one by taking off the means of rows and columns, where enough is left."""
         plain = _plain(form)
         if not form.endswith("centered") or not self._by_means:
             return self.gram(form)
-        if not bool(self._spread(form).square() > LEFT * self._size(plain).square()):
-            return self.gram(form)
+        enough = self._spread(form).square() > LEFT * self._size(plain).square()
         gram = self.gram(plain)
         means = gram.mean(-1, keepdim=True)
-        return gram - means - means.mT + means.mean(-2, keepdim=True)
+        centered = gram - means - means.mT + means.mean(-2, keepdim=True)
+        return centered if bool(enough.all()) else torch.where(enough[:, None, None], centered, self.gram(form))
 
     @property
     def _by_means(self) -> bool:
-        """Whether centring may be left to the Gram matrix: of one sequence, wide, without zero tokens.
+        """Whether centring may be left to the Gram matrix: of sequences that are wide, without zero tokens.
 
         It does not ask whether a Gram is there already, so that a number is the same whatever else was asked for.
         """

@@ -1,8 +1,9 @@
-"""Grams and their eigenvalues on the CPU: one matrix a thread, the libraries held at one thread each.
+"""Grams and their eigenvalues on the CPU: a few matrices a thread, the libraries held at one thread each.
 
 LAPACK's own threads slow a small matrix down and collapse on a busy machine. numpy is used for the Gram: it turns
 `a @ a.T` into a SYRK (half the flops); torch for the eigenvalues: the LAPACK it brings is the faster one on most
-machines; both let other threads run while they work, which scipy does not.
+machines; both let other threads run while they work, which scipy does not. Small matrices go several to a call: between
+calls threads wait for each other, as only one of them can be in Python.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from itertools import pairwise
 from threading import Barrier, Semaphore, local
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 _held = local()  # whether libraries are at one thread in this one
+CACHED = 4 << 20
+"""Bytes of float64 that one thread works on at a time, where one matrix is not larger."""
 
 
 def grams(stack: Tensor) -> Tensor:
@@ -41,7 +45,7 @@ def grams(stack: Tensor) -> Tensor:
         [[[25.0]]]
     """
     n = min(stack.shape[-2:])
-    return _filled((n, n), stack, gram)
+    return _filled((n, n), stack, _grams)
 
 
 def gram(matrix: Tensor) -> Tensor:
@@ -57,8 +61,13 @@ def gram(matrix: Tensor) -> Tensor:
         >>> gram(torch.tensor([[3.0], [4.0]], dtype=torch.float64)).tolist()
         [[25.0]]
     """
-    a = matrix.numpy()
-    return torch.from_numpy(a @ a.T if a.shape[0] <= a.shape[1] else a.T @ a)
+    return _grams(matrix)
+
+
+def _grams(matrices: Tensor) -> Tensor:
+    a = matrices.numpy()
+    turned = a.swapaxes(-1, -2)
+    return torch.from_numpy(a @ turned if a.shape[-2] <= a.shape[-1] else turned @ a)
 
 
 def scatter(matrix: Tensor) -> Tensor:
@@ -92,18 +101,46 @@ def eigenvalues(grams: Tensor) -> Tensor:
         >>> eigenvalues(torch.eye(2, dtype=torch.float64).unsqueeze(0)).tolist()
         [[1.0, 1.0]]
     """
-    return _filled(grams.shape[-1:], grams, lambda gram: torch.linalg.eigvalsh(gram, UPLO="U"))
+    return _filled(grams.shape[-1:], grams, lambda some: torch.linalg.eigvalsh(some, UPLO="U"))
 
 
 def _filled(shape: tuple[int, ...], stack: Tensor, job: Callable[[Tensor], Tensor]) -> Tensor:
     """What a job gives of each matrix, (batch, *shape)."""
+    parts = slices(len(stack), 8 * stack.shape[-2] * stack.shape[-1])
+    if len(parts) == 1:
+        return in_threads(job, [stack])[0]
     out = stack.new_empty(len(stack), *shape)
 
-    def fill(index: int) -> None:
-        out[index] = job(stack[index])
+    def fill(part: slice) -> None:
+        out[part] = job(stack[part])
 
-    in_threads(fill, range(len(stack)))
+    in_threads(fill, parts)
     return out
+
+
+def slices(count: int, each: int, at_once: int | None = None) -> list[slice]:
+    """Cut things of one size into the parts that one thread works on at a time, so that all threads have as many.
+
+    Args:
+        count: how many there are.
+        each: bytes of one.
+        at_once: the most to work on at a time on all threads.
+
+    Returns:
+        The parts; all in one in a job, which has one thread.
+
+    Example:
+        >>> slices(5, CACHED // 2, 1)
+        [slice(0, 1, None), slice(1, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]
+    """
+    if getattr(_held, "at_one", False) or not count:
+        return [slice(0, count)]
+    threads = torch.get_num_threads()
+    most = max(1, min(CACHED // max(1, each), count if at_once is None else at_once // threads))
+    parts = -(-count // most)
+    parts = min(count, -(-parts // threads) * threads)
+    ends = [count * part // parts for part in range(parts + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def in_threads(job: Callable[[A], T], items: Sequence[A], at_once: int | None = None) -> list[T]:
@@ -154,6 +191,7 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 
 def _hold() -> None:
+    torch.get_num_threads()  # else the first parallel call of this thread takes over the number of the last setting
     torch.set_num_threads(1)
     _held.at_one = True
 

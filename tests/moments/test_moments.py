@@ -13,7 +13,8 @@ from test_memory import on_a_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rankscope.measures import resolve
-from rankscope.moments import exact, moments, solve, stacked
+from rankscope.moments import exact, fast, moments, solve, stacked
+from rankscope.moments.stack import Stack
 from rankscope.records import Layer
 from rankscope.reduction import Reduction
 from rankscope.spectra.reference import svd
@@ -246,6 +247,25 @@ def test_threads_and_limits_are_given_back(monkeypatch):
         with pytest.raises(ZeroDivisionError):
             moments(torch.randn(3, 8, 6), WANTED)
         assert (limits(), torch.get_num_threads()) == (before, threads)
+
+
+def test_short_sequences_go_several_to_a_call(monkeypatch):
+    stacks, before = [], torch.get_num_threads()
+    monkeypatch.setattr(fast, "Stack", lambda tokens, ahead: stacks.append(len(tokens)) or Stack(tokens, ahead=ahead))
+    tokens = torch.randn(6, 8, 12)
+    zero, infinite = tokens.clone(), tokens.clone()
+    zero[4, 3], infinite[1, 2, 5] = 0, torch.inf
+    try:
+        torch.set_num_threads(2)
+        for each, sizes in ((tokens, [3, 3]), (zero, [3, 3, 1, 1, 1]), (infinite, [3, 3, 1, 1, 1])):
+            stacks.clear()
+            moments(each, WANTED)
+            assert sorted(stacks, reverse=True) == sizes
+        stacks.clear()
+        moments(tokens, WANTED, at_once=2)
+        assert stacks == [1] * 6
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_waits_is_solved_with_what_is_alike():

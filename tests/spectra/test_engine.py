@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from cases import FAMILIES, SHAPES, family, known_spectrum
+from threadpoolctl import threadpool_info
 
 from rankscope.errors import CaptureError
 from rankscope.spectra import cpu, cuda, engine, spectrum
@@ -207,6 +208,49 @@ def test_cuda_functions_agree_with_those_of_the_cpu():
         torch.testing.assert_close(cuda.grams(stack), cpu.grams(stack), rtol=1e-13, atol=1e-13)
         grams = cpu.grams(stack)
         torch.testing.assert_close(cuda.eigenvalues(grams), cpu.eigenvalues(grams), rtol=1e-12, atol=1e-12)
+
+
+def test_a_thread_of_ours_keeps_to_one_thread_of_the_libraries():
+    def threads(index):
+        before = torch.get_num_threads()
+        big = torch.ones(1 << 17).exp()  # the first call of a thread that torch would split
+        return before, torch.get_num_threads(), {entry["num_threads"] for entry in threadpool_info()}, float(big[0])
+
+    before = torch.get_num_threads()
+    try:
+        for given in (2, 3):
+            torch.set_num_threads(given)
+            found = cpu.in_threads(threads, range(6))
+            assert all(here == later == 1 for here, later, *_ in found)
+            assert all(entries == {1} for *_, entries, _ in found)
+            assert torch.get_num_threads() == given
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("count", "each", "at_once", "sizes"),
+    [
+        (8, 1, None, [4, 4]),
+        (5, 1, None, [2, 3]),
+        (1, 1, None, [1]),
+        (0, 1, None, [0]),
+        (7, cpu.CACHED // 2, None, [1, 2, 2, 2]),
+        (3, 2 * cpu.CACHED, None, [1, 1, 1]),
+        (8, 1, 4, [2, 2, 2, 2]),
+        (3, 0, 1, [1, 1, 1]),
+    ],
+)
+def test_parts_for_two_threads(count, each, at_once, sizes):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        parts = cpu.slices(count, each, at_once)
+        assert sorted(part.stop - part.start for part in parts) == sizes
+        assert [index for part in parts for index in range(count)[part]] == list(range(count))
+        assert cpu.in_threads(lambda _: cpu.slices(count, each), [0]) == [[slice(0, count)]]
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.gpu
