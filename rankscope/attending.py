@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rankscope.records import Layer, Spectrum
     from rankscope.spectra.engine import Method
 
+SHARED = 16 << 20
+"""Bytes of float64 that all threads work on together."""
 NO_FIRST = "the values of the first layer could not be read"
 Masks = tuple["Tensor | None", "Tensor | None"]
 
@@ -86,10 +88,15 @@ def reduce_values(
         for group in groups(joined, None if keep is None else keep[some], number + some.start):
             reduce(group)
 
+    each = 8 * value.shape[2] * sum(sizes)
     if value.is_cuda:
         several(slice(0, len(value)))
-    else:  # a few sequences while they lie in the cache
-        in_threads(several, slices(len(value), 8 * value.shape[2] * sum(sizes), at_once), at_once)
+    elif any("values_spectrum" in request.measure.needs for request in requests):
+        in_threads(several, slices(len(value), each, at_once), at_once)
+    else:  # sums alone, which torch's own threads share without being woken for it
+        whole = max(1, min(len(value) if at_once is None else at_once, SHARED // max(1, each)))
+        for start in range(0, len(value), whole):
+            several(slice(start, start + whole))
 
 
 def _side_by_side(tensors: Sequence[Tensor]) -> Tensor:
