@@ -18,7 +18,7 @@ import rankscope
 from benchmarks.accuracy import SHAPES, accuracy
 from benchmarks.floor import COPIED, floor
 from benchmarks.growth import AXES, BASE, growth
-from benchmarks.machine import cores, machine
+from benchmarks.machine import cores, machine, share_taken, taken
 from benchmarks.once import once
 from benchmarks.setting import Setting
 from benchmarks.table import show, show_alone, show_failed
@@ -47,10 +47,14 @@ ALONE: dict[str, tuple[str, Setting]] = {
     **{f"{name} 8×512": (name, LONG) for name in PEERS},
     "forward 4×1024": ("forward", WIDE),
     "forward 8×512, 5 batches": ("forward", replace(LONG, batches=5)),
-    "forward 2×512": ("forward", FLAT),
-    "forward 2×512, 20 batches": ("forward", replace(FLAT, batches=20)),
 }
-SMOKE = ("plain 8×512", "forward 8×512")
+OF_MEMORY: dict[str, tuple[str, Setting]] = {
+    "memory of plain 8×512": ("plain", LONG),
+    "memory of forward 8×512": ("forward", LONG),
+    "memory of forward 2×512": ("forward", FLAT),
+    "memory of forward 2×512, 20 batches": ("forward", replace(FLAT, batches=20)),
+}
+SMOKE = ("plain 8×512", "forward 8×512", "memory of forward 8×512")
 PARTS = ("timing", "once", "accuracy", "floor", "growth")
 
 
@@ -65,10 +69,12 @@ def timing(rounds: int, threads: int, smoke: bool) -> dict[str, Any]:
 def alone(threads: int, smoke: bool) -> dict[str, Any]:
     """What is run once, in processes of its own."""
     found = {}
-    for name in SMOKE if smoke else ALONE:
+    jobs = ALONE | OF_MEMORY
+    for name in SMOKE if smoke else jobs:
         say(f"  {name}, by itself")
-        contender, setting = ALONE[name]
-        found[name] = once(contender, setting.smoke() if smoke else setting, threads)
+        contender, setting = jobs[name]
+        setting = setting.smoke() if smoke else setting
+        found[name] = once(contender, setting, threads, giving_back=name in OF_MEMORY)
         if "failed" in found[name]:
             say(f"    failed: {found[name]['failed']}")
     return found
@@ -128,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.read:
         report = json.loads(given.read.read_text(encoding="utf-8"))
     else:
+        before = taken()
         report = {
             "benchmark": "cpu",
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -137,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "model": f"{LONG.spec}; random weights, random ids",
             "results": measured(given.only, given.rounds, given.threads, given.quick),
         }
+        report["machine"]["taken"] = share_taken(before)
     found = lines(CPU, report["results"])
     report["lines"] = [line.dict() for line in found]
     if given.json:

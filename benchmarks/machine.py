@@ -43,6 +43,34 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
+def taken() -> tuple[int, int] | None:
+    """Time that the host of a virtual machine gave to others, and all time in which a core was wanted.
+
+    Returns:
+        Both in ticks since the machine started; None where the system does not tell.
+    """
+    listed = Path("/proc/stat")
+    if not listed.exists():
+        return None
+    user, nice, system, _idle, _wait, irq, soft, steal, *_ = map(int, listed.read_text().split("\n", 1)[0].split()[1:])
+    return steal, user + nice + system + irq + soft + steal
+
+
+def share_taken(before: tuple[int, int] | None) -> float | None:
+    """How much of the time in which a core was wanted the host gave to others, since then.
+
+    Args:
+        before: what `taken` gave then.
+
+    Returns:
+        The share; None where the system does not tell.
+    """
+    now = taken()
+    if before is None or now is None or now[1] == before[1]:
+        return None
+    return round((now[0] - before[0]) / (now[1] - before[1]), 3)
+
+
 def _cpu() -> str:
     listed = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", listed.read_text(), re.MULTILINE) if listed.exists() else None

@@ -2,7 +2,8 @@
 
 Linux lets `ru_maxrss` start at the peak of the process that started this one (it survives exec), so the high-water mark
 of the process itself is read, `VmHWM`; elsewhere `ru_maxrss`. The allocator of glibc keeps freed blocks of up to 32 MB
-once it has seen them, thread by thread, and a peak is then a matter of chance; it is told to give back those over 1 MB.
+once it has seen them, thread by thread, and a peak is then a matter of chance. Where memory is what is asked, it is
+told to give back those over 1 MB; that costs time, so nothing else is run in this way.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ def peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def once(name: str, setting: Setting, threads: int) -> dict[str, Any]:
+def once(name: str, setting: Setting, threads: int, *, giving_back: bool = False) -> dict[str, Any]:
     """Run a contender in a process of its own.
 
     Args:
         name: of the contender.
         setting: its model and inputs.
         threads: of torch and of the libraries.
+        giving_back: whether glibc gives freed memory back at once.
 
     Returns:
         `plain` and `seconds`, wall times of the plain forward of all batches (of the first, times their number) and of
@@ -50,7 +52,7 @@ def once(name: str, setting: Setting, threads: int) -> dict[str, Any]:
         Or `failed`, with the reason.
     """
     given = json.dumps([name, setting.dict(), threads])
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)} | ({"MALLOC_MMAP_THRESHOLD_": "1048576"} if giving_back else {})
     command = [sys.executable, "-m", "benchmarks.once", given]
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=LIMIT)

@@ -100,7 +100,9 @@ def page(reports: dict[str, dict[str, Any] | None], by_hand: str, picture: str) 
 def _machine(words: dict[str, Any]) -> str:
     known = ("cpu", "device", "cores", "threads", "system", "python", "torch", "numpy", "cuda", "libraries")
     told = [(name, words[name]) for name in known if words.get(name) is not None]
-    return "; ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in told) + "."
+    facts = "; ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in told) + "."
+    share = words.get("taken")
+    return facts if share is None else f"{facts} The host gave {share:.0%} of the processors' time to others."
 
 
 def _table(found: Sequence[Line]) -> str:

@@ -222,6 +222,22 @@ def test_the_floor_counts_what_spectra_cost() -> None:
     assert floor.counted(setting.Setting(8, 768, width=512))["gram_flops"] == counts["gram_flops"]
 
 
+def test_time_that_the_host_gave_to_others_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, page = bench("machine"), bench("page")
+    monkeypatch.setattr(machine, "taken", lambda: (30, 200))
+    assert machine.share_taken((10, 100)) == 0.2
+    assert machine.share_taken((30, 200)) is None
+    assert machine.share_taken(None) is None
+    assert page._machine({"cpu": "x", "taken": 0.2}) == "cpu x. The host gave 20% of the processors' time to others."
+    assert page._machine({"cpu": "x", "taken": None}) == "cpu x."
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not tell")
+def test_the_system_tells_what_was_taken() -> None:
+    steal, wanted = bench("machine").taken()
+    assert 0 <= steal < wanted
+
+
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 

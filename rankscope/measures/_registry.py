@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rankscope.registry import Registry
@@ -78,7 +79,7 @@ class Measure:
         """The moments of an activation that it can be had from; None where it takes the tokens themselves."""
         if self.site != "block":
             return None
-        needs = tuple(inspect.signature(self.of_moments).parameters) if self.of_moments else self.needs
+        needs = _parameters(self.of_moments) if self.of_moments else self.needs
         return needs if MOMENTS.issuperset(needs) else None
 
     @property
@@ -95,6 +96,11 @@ class Measure:
     def description(self) -> str:
         """The docstring up to its arguments."""
         return (inspect.getdoc(self.function) or "").partition("\n\nArgs:")[0]
+
+
+@lru_cache
+def _parameters(function: Callable[..., Tensor]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
 
 
 MEASURES: Registry[Measure] = Registry("measure", "rankscope.measures")
@@ -148,7 +154,7 @@ def measure(
     """
 
     def register(function: F) -> F:
-        name, needs = function.__name__, tuple(inspect.signature(function).parameters)
+        name, needs = function.__name__, _parameters(function)
         entry = Measure(
             name=name,
             function=function,
