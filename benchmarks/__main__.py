@@ -54,7 +54,7 @@ OF_MEMORY: dict[str, tuple[str, Setting]] = {
     "memory of forward 2×512": ("forward", FLAT),
     "memory of forward 2×512, 20 batches": ("forward", replace(FLAT, batches=20)),
 }
-SMOKE = ("plain 8×512", "forward 8×512", "memory of forward 8×512")
+SMOKE = ("plain 8×512", "forward 8×512", "memory of plain 8×512", "memory of forward 8×512")
 PARTS = ("timing", "once", "accuracy", "floor", "growth")
 
 

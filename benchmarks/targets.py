@@ -186,7 +186,7 @@ CPU: tuple[Target, ...] = (
     ),
     Target(
         "probe `quick` / plain forward + backward, 8×128",
-        "one batch; both take the gradients of all 1024 tokens, quick after a forward of its own",
+        "one batch; both take the gradients of all 1024 tokens; quick measures the same forward pass",
         _ratio("8×128", "quick", "backward"),
         1.45,
     ),
