@@ -112,8 +112,16 @@ def _beyond(results: Results, where: str, key: str = "seconds") -> float:
 
 
 def _times_less(peer: str, ours: str, key: str = "seconds") -> Callable[[Results], float | None]:
-    """How many times a peer's extra time ours is less than; where ours has none, than a thousandth of a second."""
-    return lambda results: _beyond(results, peer, key) / max(_beyond(results, ours), 1e-3)
+    """How many times a peer's extra time ours is less than; where ours has none, than a thousandth of a second.
+
+    None where the peer has none either: the noise of that run is larger than what was to be measured.
+    """
+
+    def times(results: Results) -> float | None:
+        theirs = _beyond(results, peer, key)
+        return theirs / max(_beyond(results, ours), 1e-3) if theirs > 0 else None
+
+    return times
 
 
 def _memory(results: Results, where: str) -> float:
