@@ -52,9 +52,9 @@ def once(name: str, setting: Setting, threads: int, *, giving_back: bool = False
         Or `failed`, with the reason.
     """
     given = json.dumps([name, setting.dict(), threads])
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads)} | (
-        {"MALLOC_MMAP_THRESHOLD_": "1048576"} if giving_back else {}
-    )
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if giving_back:
+        env["MALLOC_MMAP_THRESHOLD_"] = str(1 << 20)
     command = [sys.executable, "-m", "benchmarks.once", given]
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=LIMIT)

@@ -126,9 +126,7 @@ def _times_less(peer: str, ours: str, key: str = "seconds") -> Callable[[Results
 
 def _memory(results: Results, where: str) -> float:
     """Megabytes beyond the plain forward."""
-    once = results["once"]
-    found: float = once[where]["peak"] - once["plain 8×512"]["peak"]
-    return found / MB
+    return _between(results, "plain 8×512", where)
 
 
 def _between(results: Results, one: str, other: str) -> float:

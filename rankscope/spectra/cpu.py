@@ -45,26 +45,22 @@ def grams(stack: Tensor) -> Tensor:
         [[[25.0]]]
     """
     n = min(stack.shape[-2:])
-    return _filled((n, n), stack, _grams)
+    return _filled((n, n), stack, gram)
 
 
-def gram(matrix: Tensor) -> Tensor:
-    """Gram matrix of one matrix, on one thread.
+def gram(matrices: Tensor) -> Tensor:
+    """Gram matrix of the smaller side of one matrix or of several, on one thread.
 
     Args:
-        matrix: (rows, width) float64 on the CPU.
+        matrices: (*batch, rows, width) float64 on the CPU.
 
     Returns:
-        (n, n), n = min(rows, width).
+        (*batch, n, n), n = min(rows, width).
 
     Example:
         >>> gram(torch.tensor([[3.0], [4.0]], dtype=torch.float64)).tolist()
         [[25.0]]
     """
-    return _grams(matrix)
-
-
-def _grams(matrices: Tensor) -> Tensor:
     a = matrices.numpy()
     turned = a.swapaxes(-1, -2)
     return torch.from_numpy(a @ turned if a.shape[-2] <= a.shape[-1] else turned @ a)
