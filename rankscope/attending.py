@@ -9,7 +9,7 @@ import torch
 from rankscope.collection import given
 from rankscope.groups import Group, groups, with_float64
 from rankscope.spectra import spectrum
-from rankscope.spectra.cpu import in_threads, slices
+from rankscope.spectra.cpu import SHARED, in_threads, slices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rankscope.records import Layer, Spectrum
     from rankscope.spectra.engine import Method
 
-SHARED = 16 << 20
-"""Bytes of float64 that all threads work on together."""
 NO_FIRST = "the values of the first layer could not be read"
 Masks = tuple["Tensor | None", "Tensor | None"]
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rankscope.spectra.engine import Method
 
 LEAST = 4  # tokens from which a mean direction is taken
-MOST_WAITING = 1 << 30
+MOST_WAITING = {"cuda": 1 << 30, "cpu": 32 << 20}
 """Bytes of Gram matrices that may wait for the end of a forward pass, however much memory is allowed."""
 
 
@@ -106,7 +106,7 @@ class Deferred:
         bytes_ = sum(gram.nbytes for gram in found.waiting.values())
         self._bytes += bytes_
         self._memory.held += bytes_
-        if self._bytes > self._memory.share(4, MOST_WAITING):
+        if self._bytes > self._memory.share(4, MOST_WAITING["cuda" if group.tokens.is_cuda else "cpu"]):
             self.finish()
 
     def _affordable(self, layer: Layer, group: Group) -> set[Need]:

@@ -1,13 +1,17 @@
 """Moments the fast way: one Gram matrix a sequence serves several forms.
 
-The unit form scales its rows and columns, centring takes their means off. On a CPU a sequence, or a few short ones, are
-worked on by one thread from the cast to the eigenvalues, while they lie in the cache; on a GPU the stack is one tensor,
-nothing is waited for, and the Grams are solved together with those of the other layers.
+The unit form scales its rows and columns, centring takes their means off. On a GPU the stack is one tensor, nothing is
+waited for, and the Grams are solved together with those of the other layers. Small Grams wait on a CPU too, and the
+threads that make them are those of the model: after each of its products these stay awake for milliseconds, in case of
+another, and would take half a core from workers of our own. Where solving takes longer than that, a sequence is worked
+on by one worker from the cast to the eigenvalues, while it lies in the cache.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,10 +24,10 @@ from rankscope.moments.found import Moments, joined
 from rankscope.moments.stack import Stack
 from rankscope.spectra import cpu
 from rankscope.spectra.engine import CHUNK_BYTES, coarse, eigenvalues, roots
-from rankscope.spectra.reference import SOLVER_FAILED, svd
+from rankscope.spectra.reference import EPS, SOLVER_FAILED, svd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor
 
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
     from rankscope.spectra.engine import Method
 
 
+SHORT = 256
+"""The largest order of a Gram matrix that waits on a CPU."""
+SURE = 64
+"""With so many rows or columns a Gram leaves no numerical rank in doubt: the tokens can go before it is solved."""
 MOST_NUMBERS = 2**31 - 1  # in one call of a GPU's solver
 UNSOLVED = "the eigenvalues of a finite matrix could not be computed"
 
@@ -48,7 +56,7 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto", at_
         at_once: the most sequences to work on at a time on a CPU; as many as there are threads where None.
 
     Returns:
-        The moments; on a GPU its spectra are `waiting`.
+        The moments; on a GPU, and of small Grams, its spectra are `waiting`.
 
     Example:
         >>> found = moments(torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]), [("raw", "size"), ("unit", "spectrum")]).found
@@ -63,6 +71,9 @@ def moments(tokens: Tensor, wanted: Iterable[Need], method: Method = "auto", at_
         return joined(cpu.in_threads(lambda each: exact(each, wanted, method), list(tokens), at_once))
     if tokens.is_cuda:
         return stacked(tokens, wanted)
+    _, rows, width = tokens.shape
+    if min(rows, width) <= SHORT and max(rows, width) >= SURE:
+        return _on_shared_threads(tokens, wanted, at_once)
     return _in_parts(tokens, wanted, at_once, refine=method == "auto")
 
 
@@ -85,20 +96,28 @@ def stacked(tokens: Tensor, wanted: Iterable[Need]) -> Moments:
 
 
 def _in_parts(tokens: Tensor, wanted: Iterable[Need], at_once: int | None, *, refine: bool) -> Moments:
-    """The way of a CPU: a few sequences by one thread at a time, solved while they lie in the cache."""
-
-    def some(part: Tensor) -> Moments:
-        """Where one of several has zero tokens or is not solved, each alone: no number depends on other sequences."""
-        stack = Stack(part, ahead=False)
-        if len(part) == 1 or stack.plain:
-            found = _moments(stack, wanted)
-            if _solve_at_once(stack, found, refine=refine):
-                return found
-        return joined([some(each) for each in torch.split(part, 1)])
-
+    """On a CPU: a few sequences by one thread at a time, solved while they lie in the cache."""
     _, rows, width = tokens.shape
     parts = cpu.slices(len(tokens), 8 * rows * width, at_once)
+    some = partial(_some, wanted=wanted, done=partial(_solve_at_once, refine=refine))
     return joined(cpu.in_threads(some, [tokens[part] for part in parts], at_once))
+
+
+def _on_shared_threads(tokens: Tensor, wanted: Iterable[Need], at_once: int | None) -> Moments:
+    """On a CPU, where Grams are small: all but the eigenvalues by torch's own threads; these wait."""
+    count, rows, width = tokens.shape
+    whole = max(1, min(count if at_once is None else at_once, cpu.SHARED // max(1, 8 * rows * width)))
+    return joined([_some(part, wanted, done=lambda *_: True) for part in torch.split(tokens, whole)])
+
+
+def _some(part: Tensor, wanted: Iterable[Need], done: Callable[[Stack, Moments], bool]) -> Moments:
+    """Where one of several has zero tokens or is not done, each alone: no number depends on other sequences."""
+    stack = Stack(part, ahead=False)
+    if len(part) == 1 or stack.plain:
+        found = _moments(stack, wanted)
+        if done(stack, found):
+            return found
+    return joined([_some(each, wanted, done) for each in torch.split(part, 1)])
 
 
 def solve(several: Sequence[Moments], most: int = CHUNK_BYTES) -> None:
@@ -141,10 +160,17 @@ def _solved(grams: Sequence[Tensor], longer: int) -> tuple[Tensor, list[bool]]:
 
 
 def _solved_alone(gram: Tensor, longer: int) -> Tensor | None:
+    alone = gram.unsqueeze(0)
     try:
-        return _spectra(gram.unsqueeze(0), longer)[0]
+        return _spectra(alone, longer)[0]
     except SOLVER_FAILED:
+        pass
+    try:
+        lam, off = svd(alone)  # of a positive matrix, the eigenvalues
+    except CaptureError:
         return None
+    delta = off[:, :1] + 2 * math.sqrt(longer) * EPS * lam[:, :1]
+    return torch.stack(roots(lam, longer, delta), 1)[0]
 
 
 def _moments(stack: Stack, wanted: Iterable[Need]) -> Moments:

@@ -85,5 +85,6 @@ def joined(parts: Sequence[Moments]) -> Moments:
         count=torch.cat([part.count for part in parts]),
         common=torch.cat([part.common for part in parts]),
         found={key: torch.cat([part.found[key] for part in parts]) for key in first.found},
+        waiting={form: torch.cat([part.waiting[form] for part in parts]) for form in first.waiting},
         failed={need: reason for part in parts for need, reason in part.failed.items()},
     )

@@ -85,7 +85,7 @@ class Stack:
             return self.gram("raw") * self.inverse.unsqueeze(-1) * self.inverse.unsqueeze(-2)
         stack = self.formed(form)
         if not self._ahead:
-            return cpu.grams(stack)
+            return cpu.shared_grams(stack)
         return torch.where(self.finite[:, None, None], cuda.grams(stack), 0.0)  # a solver may fail on all for one
 
     def find(self, form: Form, need: str) -> Tensor:

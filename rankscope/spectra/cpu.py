@@ -29,6 +29,8 @@ T = TypeVar("T")
 _held = local()  # whether libraries are at one thread in this one
 CACHED = 4 << 20
 """Bytes of float64 that one thread works on at a time, where one matrix is not larger."""
+SHARED = 4 << 20
+"""Bytes of float64 that all threads work on together; more would come fresh from the system each time, page by page."""
 
 
 def grams(stack: Tensor) -> Tensor:
@@ -64,6 +66,29 @@ def gram(matrices: Tensor) -> Tensor:
     a = matrices.numpy()
     turned = a.swapaxes(-1, -2)
     return torch.from_numpy(a @ turned if a.shape[-2] <= a.shape[-1] else turned @ a)
+
+
+def shared_grams(stack: Tensor) -> Tensor:
+    """Gram matrix of the smaller side; outside a job by torch's own threads, which a model leaves awake.
+
+    They take the matrices one after the other, so that no Gram depends on how many there are.
+
+    Args:
+        stack: (batch, rows, width) float64 on the CPU.
+
+    Returns:
+        (batch, n, n), n = min(rows, width).
+
+    Example:
+        >>> shared_grams(torch.tensor([[[3.0, 4.0]]], dtype=torch.float64)).tolist()
+        [[[25.0]]]
+    """
+    if getattr(_held, "at_one", False):
+        return gram(stack)
+    out = stack.new_empty(len(stack), *2 * [min(stack.shape[-2:])])
+    for matrix, into in zip(stack if stack.shape[-2] <= stack.shape[-1] else stack.mT, out, strict=True):
+        torch.mm(matrix, matrix.mT, out=into)
+    return out
 
 
 def scatter(matrix: Tensor) -> Tensor:

@@ -65,7 +65,11 @@ def test_what_cannot_be_solved_at_all_is_told_and_is_no_number(monkeypatch):
             raise np.linalg.LinAlgError("did not converge")
         return torch.stack([eigvalsh(gram) for gram in grams])
 
+    def no_svd(_):
+        raise fast.CaptureError("RS431", fast.UNSOLVED)
+
     monkeypatch.setattr(cpu, "eigenvalues", broken)
+    monkeypatch.setattr(fast, "svd", no_svd)
     solve(found)
     assert found[0].failed == {}
     assert found[1].failed == {("unit", "spectrum"): fast.UNSOLVED}
@@ -75,6 +79,23 @@ def test_what_cannot_be_solved_at_all_is_told_and_is_no_number(monkeypatch):
             sound = ~one.found[key].isnan().any(-1).any(-1)
             assert sound.sum() == len(sound) - (key[0] == "unit" and one is found[1])
             torch.testing.assert_close(one.found[key][sound], pair[sound], rtol=1e-12, atol=1e-12)
+
+
+def test_a_gram_whose_eigenvalues_fail_is_solved_by_its_svd(monkeypatch):
+    found, expected = waiting(), waiting()
+    solve(expected)
+
+    def broken(_):
+        raise torch.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr(cpu, "eigenvalues", broken)
+    solve(found)
+    for one, other in zip(found, expected, strict=True):
+        assert one.failed == {}
+        for key, pair in other.found.items():
+            off = (one.found[key][:, 0] - pair[:, 0]).abs()
+            assert bool((off <= one.found[key][:, 1] + pair[:, 1]).all())
+            assert bool((one.found[key][:, 1] < 1e-6).all())
 
 
 @pytest.mark.parametrize("gpu", [False, True])

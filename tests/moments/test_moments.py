@@ -17,6 +17,7 @@ from rankscope.moments import exact, fast, moments, solve, stacked
 from rankscope.moments.stack import Stack
 from rankscope.records import Layer
 from rankscope.reduction import Reduction
+from rankscope.spectra.engine import coarse
 from rankscope.spectra.reference import svd
 
 SHAPES = ((6, 40), (40, 6), (24, 24), (1, 3), (2, 1))
@@ -35,7 +36,9 @@ def ahead(tokens, wanted=WANTED):
 
 
 def at_hand(tokens, wanted=WANTED):
-    return moments(tokens, wanted)
+    found = moments(tokens, wanted)
+    solve([found])
+    return found
 
 
 WAYS = (at_hand, ahead)
@@ -231,6 +234,35 @@ def test_splitting_a_batch_and_threads_change_no_bit(cut, seed, shape, zeros):
         assert torch.equal(torch.cat([part.found[key] for part in parts]).nan_to_num(-1), tensor.nan_to_num(-1)), key
         for other in others:
             assert torch.equal(other.found[key].nan_to_num(-1), tensor.nan_to_num(-1)), key
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 6), st.integers(0, 5), st.sampled_from(((70, 96), (96, 70), (9, 64))), st.integers(0, 3))
+def test_splitting_a_batch_changes_no_bit_of_what_waits(cut, seed, shape, zeros):
+    names = ("gaussian", "equal", "sink_token", "inverse", "nearly_equal_6", "rank_one")
+    tokens = torch.stack([family(name, *shape, seed).float() for name in names])
+    tokens[2, :zeros] = 0
+    whole = moments(tokens, WANTED)
+    assert whole.waiting
+    parts = [moments(part, WANTED) for part in (tokens[:cut], tokens[cut:]) if len(part)]
+    parts += [moments(tokens, WANTED, at_once=2)]
+    for key, grams in whole.waiting.items():
+        assert torch.equal(torch.cat([part.waiting[key] for part in parts]), torch.cat([grams, grams])), key
+    solve([whole, *parts])
+    for key, tensor in whole.found.items():
+        joined = torch.cat([part.found[key] for part in parts]).nan_to_num(-1)
+        assert torch.equal(joined, torch.cat([tensor, tensor]).nan_to_num(-1)), key
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("shape", [(64, 1), (64, 64), (8, 64), (65, 300), (300, 65), (256, 768), (2048, 64)])
+def test_a_gram_that_waits_needs_no_svd(name, shape):
+    tokens = family(name, *shape).float()
+    found = moments(tokens.unsqueeze(0), [("raw", "spectrum"), ("unit", "spectrum")])
+    assert set(found.waiting) == {"raw", "unit"}
+    solve([found])
+    for pair in found.found.values():
+        assert not bool(coarse(pair[:, 0], pair[:, 1], max(shape)).any())
 
 
 def test_threads_and_limits_are_given_back(monkeypatch):
