@@ -67,7 +67,7 @@ def timing(rounds: int, threads: int, smoke: bool) -> dict[str, Any]:
 
 
 def alone(threads: int, smoke: bool) -> dict[str, Any]:
-    """What is run once, in processes of its own."""
+    """What is run in processes of its own."""
     found = {}
     jobs = ALONE | OF_MEMORY
     for name in SMOKE if smoke else jobs:

@@ -1,4 +1,4 @@
-"""Once: one contender in a fresh process, timed beside the plain forward, and the most memory that it ever held.
+"""Once: one contender in a fresh process, timed in turn with the plain forward, and the most memory that it ever held.
 
 Linux lets `ru_maxrss` start at the peak of the process that started this one (it survives exec), so the high-water mark
 of the process itself is read, `VmHWM`; elsewhere `ru_maxrss`. The allocator of glibc keeps freed blocks of up to 32 MB
@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from benchmarks.timing import seconds, warm_up
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 900
+TIMES, ENOUGH = 3, 40.0
+"""A contender is timed so often, but not again once so many seconds went by."""
 
 
 def peak() -> int:
@@ -47,9 +51,9 @@ def once(name: str, setting: Setting, threads: int, *, giving_back: bool = False
         giving_back: whether glibc gives freed memory back at once.
 
     Returns:
-        `plain` and `seconds`, wall times of the plain forward of all batches (of the first, times their number) and of
-        the contender; `peak` in bytes; what the contender tells; of the naive hook how far ours is from its numbers.
-        Or `failed`, with the reason.
+        `plain` and `seconds`, median wall times of the plain forward of all batches (of the first, times their number)
+        and of the contender; `times`, how often each was timed; `peak` in bytes, after the first; what the contender
+        tells; of the naive hook how far ours is from its numbers. Or `failed`, with the reason.
     """
     given = json.dumps([name, setting.dict(), threads])
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -74,13 +78,26 @@ def here(name: str, setting: Setting, threads: int) -> dict[str, Any]:
     job = Job(setting)
     first = job.first()
     CONTENDERS["plain"](first)
-    plain = seconds(lambda: CONTENDERS["plain"](first)) * len(job.batches)
+    plain: list[float] = []
+    taken: list[float] = []
+    peaks: list[int] = []
     told: list[Any] = []
-    taken = seconds(lambda: told.append(CONTENDERS[name](job)))
-    found = {"plain": plain, "seconds": taken, "peak": peak()}
+    start = time.monotonic()
+    while not taken or (len(taken) < TIMES and time.monotonic() - start < ENOUGH):
+        plain.append(seconds(lambda: CONTENDERS["plain"](first)) * len(job.batches))
+        taken.append(seconds(lambda: told.append(CONTENDERS[name](job))))
+        peaks.append(peak())
+    found: dict[str, Any] = {
+        "plain": statistics.median(plain),
+        "seconds": statistics.median(taken),
+        "times": len(taken),
+        "peak": peaks[0],
+    }
     if name == "naive":
         found["disagreement"] = disagreement(numbers(ours(*SAME)(job)), told[0])
-    return found | (told[0] if isinstance(told[0], dict) and name != "naive" else {})
+    elif isinstance(told[0], dict):
+        found |= {key: statistics.median_low(each[key] for each in told) for key in told[0]}
+    return found
 
 
 if __name__ == "__main__":

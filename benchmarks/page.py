@@ -29,12 +29,11 @@ HEAD = """<!-- Made by benchmarks/page.py from benchmarks/results/: run the benc
 
 What a probe costs beside the plain forward pass, beside a naive hook and beside other packages; how exact its numbers
 are; and how far it is from what spectra must cost. Every ratio is of contenders that were timed in turn in one run, and
-is the median over the rounds unless its line says that it was run once. Absolute times say little about another
-machine.
+is the median over the rounds, or of as many runs as its line says. Absolute times say little about another machine.
 """
 ALONE = """## Every contender on its own
 
-One batch of 8×512, once, each in a process of its own beside a plain forward; memory is the peak of the process beyond
+One batch of 8×512, each in a process of its own beside a plain forward; memory is the peak of the process beyond
 that of a plain forward's, the imports of the package too.
 
 | contender | time / plain forward | memory beyond it |

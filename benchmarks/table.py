@@ -101,7 +101,7 @@ def show_alone(rows: list[tuple[str, float | None, float | None]]) -> None:
     """
     if not rows:
         return
-    table = Table(title="8×512, once, each in a process of its own", title_justify="left", show_edge=False)
+    table = Table(title="8×512, each in a process of its own", title_justify="left", show_edge=False)
     for name in ("contender", "time / plain forward", "memory beyond it"):
         table.add_column(name, justify="left" if name == "contender" else "right")
     for name, ratio, memory in rows:

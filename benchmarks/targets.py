@@ -65,7 +65,7 @@ def missed(found: list[Line]) -> list[Line]:
 
 
 def alone_rows(results: Results) -> list[tuple[str, float | None, float | None]]:
-    """What was run once at 8×512: the contender, its time over the plain forward's, its megabytes beyond it.
+    """What was run by itself at 8×512: the contender, its time over the plain forward's, its megabytes beyond it.
 
     Both are None where it failed, or is not installed.
     """
@@ -101,25 +101,25 @@ def _extra_ratio(where: str) -> Callable[[Results], float | None]:
 
 
 def _alone(where: str) -> Callable[[Results], float | None]:
-    """Ratio to the plain forward of what was run once."""
+    """Ratio to the plain forward of what was run by itself."""
     return lambda results: results["once"][where]["seconds"] / results["once"][where]["plain"]
 
 
 def _beyond(results: Results, where: str, key: str = "seconds") -> float:
-    """Extra seconds of what was run once."""
+    """Extra seconds of what was run by itself."""
     found: float = results["once"][where][key] - results["once"][where]["plain"]
     return found
 
 
 def _times_less(peer: str, ours: str, key: str = "seconds") -> Callable[[Results], float | None]:
-    """How many times a peer's extra time ours is less than; where ours has none, than a thousandth of a second.
+    """How many times a peer's extra time ours is less than.
 
-    None where the peer has none either: the noise of that run is larger than what was to be measured.
+    None where either has none: the noise of that run is larger than what was to be measured.
     """
 
     def times(results: Results) -> float | None:
-        theirs = _beyond(results, peer, key)
-        return theirs / max(_beyond(results, ours), 1e-3) if theirs > 0 else None
+        theirs, own = _beyond(results, peer, key), _beyond(results, ours)
+        return theirs / own if min(theirs, own) > 0 else None
 
     return times
 
@@ -158,7 +158,7 @@ def _per_spectrum(results: Results) -> float | None:
 PROBE = "a whole rankscope.probe: options, trace of the model, batches, report"
 WIDTH = "12 blocks of width 256, one batch"
 EDITED = f"{WIDTH}; the forward pass alone: the model was traced and the edit made before"
-ONCE = "once, each in a process of its own"
+ONCE = "each in a process of its own, median of up to three"
 CPU: tuple[Target, ...] = (
     Target(
         "probe `forward` / plain forward, 8×128",

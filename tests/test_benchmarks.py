@@ -148,6 +148,19 @@ def test_what_was_not_measured_is_a_miss_and_never_a_number() -> None:
     assert len(targets.missed(found)) == sum(target.limit is not None for target in targets.CPU) >= 14
 
 
+@pytest.mark.parametrize(
+    ("peer", "ours", "expected"), [(4.0, 2.0, 3.0), (0.9, 2.0, None), (4.0, 0.9, None), (4.0, 1.0, None)]
+)
+def test_extra_time_that_the_noise_hides_is_not_measured(peer: float, ours: float, expected: float | None) -> None:
+    once = {
+        "torchlens 8×512": {"plain": 1.0, "seconds": peer, "trace_s": peer},
+        "same 8×512": {"plain": 1.0, "seconds": ours},
+    }
+    found = {line.what: line for line in bench("targets").lines(bench("targets").CPU, {"once": once})}
+    line = found["TorchLens: extra time over ours"]
+    assert (line.measured, line.met) == (expected, False)
+
+
 def test_ratios_are_of_the_same_round() -> None:
     timing = bench("timing")
     found = {"plain": [1.0, 10.0, 1.0], "ours": [1.5, 15.0, 2.0], "naive": [2.0, 20.0, 1.5]}
