@@ -9,7 +9,7 @@ import torch
 from rankscope.collection import given
 from rankscope.groups import Group, groups, with_float64
 from rankscope.spectra import spectrum
-from rankscope.spectra.cpu import SHARED, in_threads, slices
+from rankscope.spectra.cpu import in_threads, slices, together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ def reduce_values(
     elif any("values_spectrum" in request.measure.needs for request in requests):
         in_threads(several, slices(len(value), each, at_once), at_once)
     else:  # sums alone, which torch's own threads share without being woken for it
-        whole = max(1, min(len(value) if at_once is None else at_once, SHARED // max(1, each)))
+        whole = together(len(value), each, at_once)
         for start in range(0, len(value), whole):
             several(slice(start, start + whole))
 

@@ -106,8 +106,8 @@ def _in_parts(tokens: Tensor, wanted: Iterable[Need], at_once: int | None, *, re
 def _on_shared_threads(tokens: Tensor, wanted: Iterable[Need], at_once: int | None) -> Moments:
     """On a CPU, where Grams are small: all but the eigenvalues by torch's own threads; these wait."""
     count, rows, width = tokens.shape
-    whole = max(1, min(count if at_once is None else at_once, cpu.SHARED // max(1, 8 * rows * width)))
-    return joined([_some(part, wanted, done=lambda *_: True) for part in torch.split(tokens, whole)])
+    parts = torch.split(tokens, cpu.together(count, 8 * rows * width, at_once))
+    return joined([_some(part, wanted, done=lambda *_: True) for part in parts])
 
 
 def _some(part: Tensor, wanted: Iterable[Need], done: Callable[[Stack, Moments], bool]) -> Moments:

@@ -164,6 +164,24 @@ def slices(count: int, each: int, at_once: int | None = None) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
+def together(count: int, each: int, at_once: int | None = None) -> int:
+    """How many things of one size all threads work on together.
+
+    Args:
+        count: how many there are.
+        each: bytes of one.
+        at_once: the most to work on at a time.
+
+    Returns:
+        The number, at least 1.
+
+    Example:
+        >>> together(5, SHARED // 2), together(5, 2 * SHARED)
+        (2, 1)
+    """
+    return max(1, min(count if at_once is None else at_once, SHARED // max(1, each)))
+
+
 def in_threads(job: Callable[[A], T], items: Sequence[A], at_once: int | None = None) -> list[T]:
     """The job done for each item, on as many threads as torch has been given; in a job, libraries use one.
 
