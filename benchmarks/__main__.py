@@ -34,8 +34,9 @@ BLOCKS = replace(LONG, depth=2, vocab=256)
 FLAT = Setting(2, 512, vocab=256)
 IN_TURN: dict[str, tuple[Setting, tuple[str, ...]]] = {
     "8×128": (SHORT, ("plain", "backward", "forward", "quick")),
-    "8×128, 5 batches": (replace(SHORT, batches=5), ("plain", "forward")),
-    "8×512": (LONG, ("plain", "backward", "forward", "quick")),
+    "8×128, 5 batches": (replace(SHORT, batches=5), ("plain", "forward", "spectra")),
+    "8×512": (LONG, ("plain", "backward", "forward", "quick", "spectra")),
+    "4×1024": (WIDE, ("plain", "forward", "spectra")),
     "edits": (SMALL, ("plain", "λ = 1", "λ = 0.5", "trace", "edit")),
     "spectra": (BLOCKS, ("plain", "same", "naive")),
     "spectra, 1 thread": (BLOCKS, ("plain", "same", "naive")),
@@ -45,8 +46,6 @@ PEERS = ("delve", "torchlens", "weightwatcher", "rankme")
 ALONE: dict[str, tuple[str, Setting]] = {
     **{f"{name} 8×512": (name, LONG) for name in ("plain", *OURS, "naive")},
     **{f"{name} 8×512": (name, LONG) for name in PEERS},
-    "forward 4×1024": ("forward", WIDE),
-    "forward 8×512, 5 batches": ("forward", replace(LONG, batches=5)),
 }
 OF_MEMORY: dict[str, tuple[str, Setting]] = {
     "memory of plain 8×512": ("plain", LONG),

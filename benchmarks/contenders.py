@@ -11,13 +11,14 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import edited, peers
 from rankscope import probe
+from rankscope.moments import moments, solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor, nn
 
-    from benchmarks.setting import Job
+    from benchmarks.setting import Job, Setting
 
 CHEAP = ("mu", "mu_bar", "token_norm_ratio", "participation_ratio", "stable_rank")
 SAME = ("mu", "effective_rank", "stable_rank", "participation_ratio", "numerical_rank")
@@ -43,6 +44,12 @@ def backward(job: Job) -> None:
 def ours(*measures: str, **options: Any) -> Callable[[Job], Any]:
     """`rankscope.probe`: options read, model traced, batches measured, report made."""
     return lambda job: probe(job.model, job.batches, measures=measures, **{"device": "cpu", **options})
+
+
+def spectra(setting: Setting, tokens: Tensor) -> None:
+    """What `forward` does for its raw and unit spectra and for nothing else, of the same tokens in every layer."""
+    for _ in range(setting.batches):
+        solve([moments(tokens, [("raw", "spectrum"), ("unit", "spectrum")]) for _ in range(setting.depth + 1)])
 
 
 def naive(job: Job) -> Numbers:
@@ -112,6 +119,7 @@ CONTENDERS: dict[str, Callable[[Job], Any]] = {
     "cheap": ours(*CHEAP),
     "same": ours(*SAME),
     "pooled": ours("pooled:effective_rank_centered"),
+    "spectra": lambda job: spectra(job.setting, job.activation),
     "naive": naive,
     **edited.CONTENDERS,
     **{name: partial(peers.run, peer) for name, peer in peers.PEERS.items()},

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from benchmarks.contenders import spectra
 from benchmarks.timing import seconds
-from rankscope.moments import moments, solve
 from rankscope.spectra.cpu import in_threads
 
 if TYPE_CHECKING:
@@ -95,15 +95,9 @@ def floor(setting: Setting, threads: int, rounds: int, copied: int = COPIED) -> 
         "passes": counts["pass_bytes"] / rates["copy"],
     }
     torch.set_num_threads(threads)
-    tokens = torch.randn(setting.sequences, setting.tokens, setting.width)
-    wanted: list[Any] = [(form, "spectrum") for form in FORMS]
-
-    def reduce() -> None:
-        found = [moments(tokens, wanted) for _ in range((setting.depth + 1) * setting.batches)]
-        solve(found)
-
-    reduce()
-    measured = statistics.median(seconds(reduce) for _ in range(rounds))
+    tokens = setting.activation()
+    spectra(setting, tokens)
+    measured = statistics.median(seconds(lambda: spectra(setting, tokens)) for _ in range(rounds))
     return {
         "inputs": setting.words,
         **counts,

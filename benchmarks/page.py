@@ -42,7 +42,7 @@ that of a plain forward's, the imports of the package too.
 AGAIN = """## How to repeat it
 
 ```sh
-make bench                                                        # the CPU; 2 cores take about a quarter of an hour
+make bench                                                        # the CPU; 2 cores take about 25 minutes
 make bench ARGS=--assert                                          # exit code 1 where a target is missed
 make bench ARGS='--json benchmarks/results/2026-01-31-cpu.json'   # all numbers; the page takes the latest date
 make bench ARGS='--only accuracy floor'                           # parts of it

@@ -42,6 +42,10 @@ class Setting:
         """Matrices of tokens that a probe sees: one a sequence, for the input of the first block and every output."""
         return self.sequences * self.batches * (self.depth + 1)
 
+    def activation(self) -> Tensor:
+        """Tokens of the shape of a block's output."""
+        return torch.randn(self.sequences, self.tokens, self.width, generator=torch.Generator().manual_seed(0))
+
     def smoke(self) -> Setting:
         """The same in so small that only its running is tested."""
         return replace(
@@ -71,6 +75,7 @@ class Job:
         self.batches: list[Tensor] = [
             torch.randint(setting.vocab, shape, generator=generator) for _ in range(setting.batches)
         ]
+        self.activation = setting.activation()
 
     def forward(self) -> None:
         """Run the model alone on every batch, without gradients."""

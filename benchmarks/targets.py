@@ -146,6 +146,15 @@ def _worst(results: Results, *, equal: bool) -> float:
     return worst(errors)
 
 
+def _over_parts(where: str) -> Callable[[Results], float | None]:
+    def over(results: Results) -> float | None:
+        timed = results["timing"][where]
+        parts = [plain + spectra for plain, spectra in zip(timed["plain"], timed["spectra"], strict=True)]
+        return ratio({"probe": timed["forward"], "parts": parts}, "probe", "parts")
+
+    return over
+
+
 def _distance(index: int) -> Callable[[Results], float | None]:
     return lambda results: results["floor"][index]["measured"] / results["floor"][index]["floor"]
 
@@ -177,12 +186,16 @@ CPU: tuple[Target, ...] = (
         _ratio("8×512", "forward", "plain"),
         1.25,
     ),
-    Target(
-        "the same for five batches of 8×512",
-        f"{ONCE}; against five times the plain forward of one batch",
-        _alone("forward 8×512, 5 batches"),
+    Target("the same at 4×1024", "one batch", _ratio("4×1024", "forward", "plain")),
+    *(
+        Target(
+            f"probe `forward` / its parts, {inputs}",
+            "parts: the plain forward, and raw and unit spectra of tokens of the same shape without the model; the "
+            "rest is the trace, values, all other measures and the report",
+            _over_parts(inputs),
+        )
+        for inputs in ("8×128, 5 batches", "8×512", "4×1024")
     ),
-    Target("the same at 4×1024", f"{ONCE}; one batch", _alone("forward 4×1024")),
     Target("cheap tier / plain forward, 8×512", f"{ONCE}; mu, mu_bar, norms, two ranks", _alone("cheap 8×512")),
     Target(
         "probe `quick` / plain forward + backward, 8×512",

@@ -43,19 +43,19 @@ class Pooling:
 
     def add(self, layer: Layer, group: Group, dtype: torch.dtype) -> None:
         """Add the tokens of sequences of equal length."""
-        jobs = [
-            (layer, unit) for unit, requests in self._requests.items() if requests and self._has(layer, unit, group)
-        ]
-        if not jobs:
+        wanted = {
+            unit: requests for unit, requests in self._requests.items() if requests and self._has(layer, unit, group)
+        }
+        if not wanted:
             return
-        finite = self._collection.finite(layer, [r for _, unit in jobs for r in self._requests[unit]], group, dtype)
+        finite = self._collection.finite(layer, [r for requests in wanted.values() for r in requests], group, dtype)
         rows, width = group.tokens.shape[1:]
         if not finite.numbers:
             return
         tokens = finite.tokens.flatten(0, 1)
-        cpu.in_threads(partial(self._pool, tokens), jobs)
-        for _, unit in jobs:
-            for request in self._requests[unit]:
+        for unit, requests in wanted.items():
+            self._pool(tokens, unit, self._pools[layer, unit])
+            for request in requests:
                 cell = self._collection.cell(request, layer)
                 cell.samples += [Sample(number, 0.0, rows, width) for number in finite.numbers]
 
@@ -73,11 +73,11 @@ class Pooling:
             self._pools[layer, unit] = Pooled()
         return True
 
-    def _pool(self, tokens: Tensor, key: Key) -> None:
-        pool = self._pools[key]
+    def _pool(self, tokens: Tensor, unit: bool, pool: Pooled) -> None:
+        """Add tokens, on the threads that the model leaves awake."""
         whole = max(1, self._memory.share(16, CHUNK_BYTES) // (8 * tokens.shape[1]))
         for piece in torch.split(tokens, whole):
-            pool.add(_unit(piece.double()) if key[1] else piece)
+            pool.add(_unit(piece.double()) if unit else piece)
 
     def finish(self) -> None:
         """Turn the samples of cells, which only say what went into a pool, into the one value of the pool."""

@@ -170,6 +170,14 @@ def test_ratios_are_of_the_same_round() -> None:
     assert timing.extra_ratio(found | {"naive": [0.5, 20.0, 1.5]}, "ours", "naive") is None  # it had no extra time
 
 
+def test_a_probe_is_held_against_its_parts_of_the_same_round() -> None:
+    targets = bench("targets")
+    timed = {"plain": [1.0, 10.0, 2.0], "spectra": [1.0, 10.0, 2.0], "forward": [3.0, 22.0, 8.0]}
+    found = {line.what: line.measured for line in targets.lines(targets.CPU, {"timing": {"8×512": timed}})}
+    assert found["probe `forward` / its parts, 8×512"] == 1.5
+    assert found["probe `forward` / its parts, 4×1024"] is None
+
+
 # -- contenders --------------------------------------------------------------------------------------------------------
 
 

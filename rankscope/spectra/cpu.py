@@ -15,7 +15,6 @@ from itertools import pairwise
 from threading import Barrier, Semaphore, local
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
@@ -89,24 +88,6 @@ def shared_grams(stack: Tensor) -> Tensor:
     for matrix, into in zip(stack if stack.shape[-2] <= stack.shape[-1] else stack.mT, out, strict=True):
         torch.mm(matrix, matrix.mT, out=into)
     return out
-
-
-def scatter(matrix: Tensor) -> Tensor:
-    """The Gram matrix of the columns, `aᵀ a`, whichever side is the smaller.
-
-    Args:
-        matrix: (rows, width) float64 on the CPU.
-
-    Returns:
-        (width, width).
-
-    Example:
-        >>> scatter(torch.tensor([[3.0, 4.0]])).tolist()
-        [[9.0, 12.0], [12.0, 16.0]]
-    """
-    a = matrix.numpy()
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where it is solved
-        return torch.from_numpy(a.T @ a)
 
 
 def eigenvalues(grams: Tensor) -> Tensor:

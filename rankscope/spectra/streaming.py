@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from rankscope.records import Spectrum
-from rankscope.spectra import cpu
 from rankscope.spectra.engine import eigenvalues, roots
 from rankscope.spectra.reference import SOLVER_FAILED, svd
 
@@ -52,19 +51,20 @@ class Pooled:
             raise TypeError(f"expected tokens of a floating dtype, got {tokens.dtype}")
         if tokens.ndim != 2:
             raise ValueError(f"expected tokens (n, width), got shape {tuple(tokens.shape)}")
-        tokens = (tokens.detach().cpu() if tokens.device.type == "mps" else tokens.detach()).to(torch.float64)
-        if not bool(torch.isfinite(tokens).all()):
-            raise ValueError("expected finite tokens, got NaN or infinity")
+        tokens = tokens.detach().cpu() if tokens.device.type == "mps" else tokens.detach()
         if len(tokens):
             with torch.inference_mode(False):  # the sums are added to in place, whatever mode comes next
                 self._add(tokens)
 
     def _add(self, tokens: Tensor) -> None:
         piece = Pooled()
-        shifted = tokens - tokens[0]
-        piece.count, piece.origin, piece.offset = len(tokens), tokens[0].clone(), shifted.mean(0)
+        piece.count, piece.origin = len(tokens), tokens[0].to(torch.float64, copy=True)
+        shifted = tokens - piece.origin  # in float64
+        piece.offset = shifted.mean(0)
+        if not (bool(torch.isfinite(piece.offset).all()) or bool(torch.isfinite(tokens).all())):
+            raise ValueError("expected finite tokens, got NaN or infinity")
         shifted -= piece.offset
-        piece.scatter = shifted.mT @ shifted if shifted.is_cuda else cpu.scatter(shifted)
+        piece.scatter = shifted.mT @ shifted
         self._take(piece, piece.scatter)
 
     def merge(self, other: Pooled) -> None:
