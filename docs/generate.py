@@ -194,7 +194,8 @@ REPORT = """# The report
 Its JSON Schema is [rankscope/report.schema.json](../rankscope/report.schema.json), which comes with the package:
 `importlib.resources.files("rankscope") / "report.schema.json"`. Every report that the tests make is held to it.
 
-`rankscope.load("report.json")` reads a report back, equal to the one that was saved. JSON Lines, Parquet and CSV
+`rankscope.load("report.json")` reads a report back, equal to the one that was saved, from JSON or from
+`.safetensors`, which also holds the sums of pools: [Merging](cli.md#report). JSON Lines, Parquet and CSV
 hold the rows alone: [Commands](cli.md#formats).
 """
 COMPARISON = """# The comparison

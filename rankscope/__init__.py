@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rankscope.errors import CannotMeasure, RankscopeError, UsageError
     from rankscope.explanations import explain
     from rankscope.inspection import inspect
+    from rankscope.merging import merge
     from rankscope.pipeline import probe
     from rankscope.records import Report
     from rankscope.requirements import check
@@ -34,6 +35,7 @@ _PUBLIC = {
     "inspect": "rankscope.inspection",
     "list_zoo": "rankscope.zoo",
     "load": "rankscope.saved",
+    "merge": "rankscope.merging",
     "probe": "rankscope.pipeline",
     "sweep": "rankscope.sweeps",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "inspect",
     "list_zoo",
     "load",
+    "merge",
     "probe",
     "sweep",
 ]

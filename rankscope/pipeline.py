@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import re
 import threading
 from dataclasses import dataclass, fields, replace
@@ -25,6 +24,7 @@ from rankscope.measures import resolve
 from rankscope.memory import size
 from rankscope.notes import common_direction, dominance, kept_apart, partial_gradients
 from rankscope.placing import check_place, free_share, placed, to_model
+from rankscope.plain import now
 from rankscope.records import Batch, Inputs, Report, Source
 from rankscope.registry import unknown_name
 from rankscope.sources import LoadOptions, open_model
@@ -59,7 +59,7 @@ _KNOWN = {field.name for kind in _KINDS for field in fields(kind)}
 _PATHS = ("input", "text", "tokenizer", "weights")
 
 
-def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> Report:
+def probe(model: str | Path | nn.Module, inputs: Any = None, *, keep_sums: bool = False, **options: Any) -> Report:
     """Measure every layer of a model; the twin of ``rankscope probe``.
 
     Args:
@@ -68,6 +68,8 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
         inputs: a tensor (batch, tokens) or (batch, tokens, width), a tuple, a dict of keyword arguments, a pair
             (args, kwargs), an iterable of those, such as a DataLoader, or the path of a file of arrays; inferred from
             the model where None.
+        keep_sums: whether the report keeps the sums of its pools, width × width a layer, so that `save` can write them
+            as safetensors and `merge` can make one report of several.
         **options: the flags of the command line with underscores: fields of `LoadOptions`, `InputOptions` and
             `MeasureOptions`, such as ``measures="mu_bar,value_cosine"``, ``layers=["h.*"]``, ``text="sample.txt"``.
 
@@ -85,7 +87,7 @@ def probe(model: str | Path | nn.Module, inputs: Any = None, **options: Any) -> 
         check_options(measuring, gathering)
         source = open_model(model, load)
         found = gather(source, gathering) if inputs is None else from_python(source, inputs, gathering)
-        return measure(source, found, measuring)
+        return measure(source, found, measuring, keep_sums=keep_sums)
 
 
 @contextlib.contextmanager
@@ -143,6 +145,7 @@ def measure(
     progress: Progress | None = None,
     outputs: Outputs | None = None,
     traces: Traces | None = None,
+    keep_sums: bool = False,
 ) -> Report:
     """Measure a model on inputs.
 
@@ -153,6 +156,7 @@ def measure(
         progress: called with a stage, how much of it is done, and of how much.
         outputs: begins a pass over the inputs; what it gives is shown every output of the model, with its batch.
         traces: kept from one call to the next of the same model, where it lies, and the same first batch.
+        keep_sums: whether the report keeps the sums of its pools.
 
     Returns:
         The report.
@@ -210,8 +214,9 @@ def measure(
         coverage=run.coverage([*rows, *vectors]),
         notes=(*source.notes, *inputs.notes, *run.plan.notes, *run.notes, *notes, *told),
         spectra=vectors,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        created=now(),
         rankscope=__version__,
+        sums=reduction.sums() if keep_sums else (),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 from collections.abc import Mapping
@@ -41,6 +42,11 @@ def wrong(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is no text"
     return "it is nested too deeply" if isinstance(error, RecursionError) else "a part of it is of a wrong kind"
+
+
+def now() -> str:
+    """The time in UTC, as every file says it, such as 2026-11-22T19:00:00Z."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def part(data: Mapping[str, Any], name: str) -> Any:

@@ -11,6 +11,7 @@ from rankscope.cells import Sample, sample
 from rankscope.groups import CHUNK_BYTES
 from rankscope.measures import evaluate, norm
 from rankscope.spectra import Pooled, cpu
+from rankscope.sums import Place, Sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ class Pooling:
         self._collection, self._memory = collection, memory
         self._requests = {unit: [r for r in requests if r.form.startswith("unit") == unit] for unit in (False, True)}
         self._pools: dict[Key, Pooled] = {}
+        self._solved: dict[Key, Pooled] = {}
 
     def add(self, layer: Layer, group: Group, dtype: torch.dtype) -> None:
         """Add the tokens of sequences of equal length."""
@@ -58,6 +60,34 @@ class Pooling:
             for request in requests:
                 cell = self._collection.cell(request, layer)
                 cell.samples += [Sample(number, 0.0, rows, width) for number in finite.numbers]
+
+    def take(self, layer: Layer, unit: bool, pool: Pooled, sequences: int, dtype: torch.dtype) -> None:
+        """Add a pool of another run.
+
+        Args:
+            layer: where it is from.
+            unit: whether its tokens are scaled to unit norm.
+            pool: it is left as it is.
+            sequences: how many it is of.
+            dtype: the dtype that the model computed in.
+
+        Raises:
+            ValueError: the one that is here has another width.
+        """
+        self._pools.setdefault((layer, unit), Pooled()).merge(pool)
+        for request in self._requests[unit]:
+            cell = self._collection.cell(request, layer, dtype=dtype)
+            cell.samples += [Sample(0, 0.0, pool.count, len(pool.origin))] * sequences
+
+    def sums(self) -> tuple[Sums, ...]:
+        """What is known of the pools that were solved, on the CPU."""
+        return tuple(
+            Sums(
+                Place(layer.stack, layer.index, unit, pool.count),
+                *(tensor.cpu().numpy() for tensor in (pool.origin, pool.offset, pool.scatter)),
+            )
+            for (layer, unit), pool in self._solved.items()
+        )
 
     def _has(self, layer: Layer, unit: bool, group: Group) -> bool:
         """Whether there is a pool, or memory for one: of its sum, and of what is made from it when it is solved."""
@@ -82,6 +112,7 @@ class Pooling:
     def finish(self) -> None:
         """Turn the samples of cells, which only say what went into a pool, into the one value of the pool."""
         pools, self._pools = self._pools, {}
+        self._solved |= pools
         wanted: dict[tuple[Layer, str], list[Cell]] = {}
         for key, pool in pools.items():
             for cell in self._open(key):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from rankscope.sums import Sums
+
 SCHEMA = "rankscope.report/1"
 Status = Literal["ok", "undefined", "skipped", "error"]
 Scope = Literal["sequence", "pooled", "batch"]
@@ -199,6 +201,7 @@ class Report:
     created: str = ""
     rankscope: str = ""
     schema: str = SCHEMA
+    sums: tuple[Sums, ...] = field(default=(), compare=False)  # of its pools; in no JSON
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data in the order of the published schema; numbers that are not finite become null.
@@ -206,7 +209,8 @@ class Report:
         Returns:
             Nested dicts, lists, strings and finite numbers.
         """
-        plain: dict[str, Any] = finite(dataclasses.asdict(self))
+        plain: dict[str, Any] = finite(dataclasses.asdict(dataclasses.replace(self, sums=())))
+        del plain["sums"]
         return {name: plain[name] for name in _FIRST} | plain
 
     def to_json(self) -> str:

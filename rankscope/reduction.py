@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rankscope.records import Layer, Row, Site, Status, Vector
     from rankscope.spectra.engine import Method
     from rankscope.spectra.several import Found, Matrix
+    from rankscope.sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,11 @@ class Reduction:
         """What was found of measures of several numbers, such as singular values."""
         self._finish()
         return self._collection.vectors()
+
+    def sums(self) -> tuple[Sums, ...]:
+        """The sums of the pools, on the CPU."""
+        self._finish()
+        return self._pooling.sums()
 
     def fail(self, site: Site, layer: Layer, status: Status, reason: str, parameter: str | None = None) -> None:
         """Say why the measures of a site could not be had at a layer."""

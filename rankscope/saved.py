@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankscope.errors import CannotMeasure
 from rankscope.plain import Malformed, wrong
 from rankscope.records import SCHEMA, Report
+from rankscope.sums import is_packed, unpacked
 
 if TYPE_CHECKING:
     from rankscope.records import Row, Vector
+    from rankscope.sums import Sums
 
 UPGRADE = ("Read it with a newer rankscope", "python -m pip install --upgrade rankscope")
 _KINDS = {
@@ -55,6 +58,8 @@ def is_saved(text: str | Path) -> bool:
         if path.is_file():
             with path.open("rb") as file:
                 start = file.read(64)
+            if is_packed(start):
+                return True
             # A file of safetensors may begin with this sign by chance; its eight bytes of length hold zeros.
             text_of_json = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and b"\0" not in start
             return text_of_json or path.suffix.lower() == ".json"
@@ -64,7 +69,7 @@ def is_saved(text: str | Path) -> bool:
 
 
 def load(path: str | Path) -> Report:
-    """Read a report that was saved as JSON.
+    """Read a report that was saved as JSON, or as safetensors with the sums of its pools.
 
     Args:
         path: the file.
@@ -77,8 +82,8 @@ def load(path: str | Path) -> Report:
     """
     path, text = Path(path), ""
     try:
-        text = path.read_text(encoding="utf-8")
-        report = Report.from_json(text)
+        text, sums = _content(path)
+        report = replace(Report.from_json(text), sums=sums)
         _check(report)
     except OSError as error:
         look = [("Look what is there", f"ls -l {path.parent}")]
@@ -87,6 +92,13 @@ def load(path: str | Path) -> Report:
         refusal = _refused(path, text, error)
         raise refusal from error
     return report
+
+
+def _content(path: Path) -> tuple[str, tuple[Sums, ...]]:
+    """The text of a report and its sums; of JSON, none."""
+    with path.open("rb") as file:
+        kept = is_packed(file.read(64))
+    return unpacked(path) if kept else (path.read_text(encoding="utf-8"), ())
 
 
 def schema(text: str) -> str:
@@ -143,8 +155,9 @@ def _refused(path: Path, text: str, error: Exception) -> CannotMeasure:
 
 def _told(path: Path) -> list[tuple[str, str]]:
     """What helps where another format of the same report was given."""
-    json = path.suffix.lower() == ".json"
-    return [] if json else [("note", "only a report saved as .json is read back; CSV and Markdown leave parts out")]
+    whole = path.suffix.lower() in {".json", ".safetensors"}
+    note = "only a report saved as .json or .safetensors is read back; CSV and Markdown leave parts out"
+    return [] if whole else [("note", note)]
 
 
 def _check(report: Report) -> None:
@@ -155,6 +168,8 @@ def _check(report: Report) -> None:
         beside = (row.min, row.max, row.std, row.error, row.ceiling, row.reference, row.floor)
         for value in (row.value, *beside, *row.samples):
             _check_number(row, value)
+        if not isinstance(row.sequences, int) or not isinstance(row.tokens, int):
+            raise Malformed(f"a row of no number of sequences or tokens: {row.key}")
         if row.status == "ok" and row.value is None:
             raise Malformed(f"a row of status ok without a value: {row.key}")
     for vector in report.spectra:
@@ -170,13 +185,20 @@ def _check(report: Report) -> None:
 
 
 def _check_facts(report: Report) -> None:
-    """Refuse facts that are no objects, and layers without a name."""
+    """Refuse facts that are no objects, notes without a text, and layers without a name."""
     for name in ("model", "inputs", "environment"):
         if not isinstance(getattr(report, name), dict):
             raise Malformed(f"{name} is no object")
+    if not isinstance(report.coverage.skipped, dict):
+        raise Malformed("coverage.skipped is no object")
+    for note in report.notes:
+        if not isinstance(note.code, str) or not isinstance(note.text, str):
+            raise Malformed(f"a note without code or text: {note}")
     for layer in report.layers:
         if not isinstance(layer.stack, str) or not isinstance(layer.name, str) or not isinstance(layer.index, int):
             raise Malformed(f"a layer without stack, index or name: {layer}")
+        if not isinstance(layer.shape, tuple) or not all(isinstance(size, int) for size in layer.shape):
+            raise Malformed(f"a layer of no shape: {layer}")
 
 
 def _check_key(row: Row | Vector) -> None:

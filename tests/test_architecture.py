@@ -21,13 +21,13 @@ PACKAGE = ROOT / "rankscope"
 
 # A unit imports from the lines above it and from the names to its left.
 LINES = (
-    "errors memory registry declarations files plain records saved selectors user_code distributed formats",
+    "errors memory registry declarations files plain sums records saved selectors user_code distributed formats",
     "zoo specs edit_values edits sources inputs",
     "capture interventions",
     "spectra",
     "measures",
     "groups cells collection moments deferred pooling attending reduction",
-    "placing editing run backward beginning depth notes pipeline facts inspection connectivity",
+    "placing editing run backward beginning depth notes pipeline merging facts inspection connectivity",
     "table explanations certificate comparison requirements sweeps",
     "renderers",
     "monitor config cli studies pytest_plugin",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from rankscope.inputs import Fingerprint
 from rankscope.measures import resolve
 from rankscope.pipeline import model_facts
 from rankscope.placing import placed, to_model
+from rankscope.plain import now
 from rankscope.records import Note
 from rankscope.reduction import Reduction
 from rankscope.run import Run
@@ -94,7 +94,7 @@ def certified(
             "threads": torch.get_num_threads(),
         },
         notes=(*source.notes, *inputs.notes, *blocks.notes, *_notes(found, stacks)),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        created=now(),
         rankscope=__version__,
     )
 

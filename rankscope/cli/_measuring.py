@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def measured(
-    ctx: click.Context, terminal: Terminal, model: str, aliases: Mapping[str, str], **measuring: Any
+    ctx: click.Context,
+    terminal: Terminal,
+    model: str,
+    aliases: Mapping[str, str],
+    *,
+    keep_sums: bool = False,
+    **measuring: Any,
 ) -> Report:
     """Measure a model as the options of the sections Model, Inputs and Measuring say.
 
@@ -28,6 +34,7 @@ def measured(
         terminal: where notes and the bar go.
         model: MODEL.
         aliases: names of models from the configuration.
+        keep_sums: whether the report keeps the sums of its pools.
         **measuring: fields of `MeasureOptions` that go before the options.
 
     Returns:
@@ -55,7 +62,7 @@ def measured(
         progress("gathering inputs", 0, None)
         batches = gather(source, wanted)
         terminal.notes(batches.notes)
-        return measure(source, batches, options, progress=progress)
+        return measure(source, batches, options, progress=progress, keep_sums=keep_sums)
 
 
 def insist(report: Report) -> None:

@@ -37,7 +37,7 @@ file is run unless you --trust it. The exit code is 0 whatever is found, and 3 w
 @click.pass_context
 def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     """Measure, write the outputs, show the table."""
-    from rankscope.renderers import check, save_all, screen_for
+    from rankscope.renderers import check, renderer_for, save_all, screen_for
 
     terminal = ctx.ensure_object(Terminal)
     form, wide = ctx.params["form"], ctx.params["wide"]
@@ -45,7 +45,8 @@ def command(ctx: click.Context, /, model: str, **_: Any) -> None:
     screen = screen_for(form, outputs)
     check(ctx.params["outputs"], form, wide=wide)
     aliases = _options.read_config(ctx).models
-    report = measured(ctx, terminal, model, aliases)
+    keep_sums = any(renderer_for(path, form).name == "safetensors" for path in outputs)
+    report = measured(ctx, terminal, model, aliases, keep_sums=keep_sums)
     text = screen.text(report, terminal.style(wide))
     save_all(report, outputs, wide, form)
     terminal.result(text)

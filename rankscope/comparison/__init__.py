@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from rankscope.comparison.pairs import compared
 from rankscope.comparison.records import SCHEMA, Comparison, Difference, First, Match, Missing, Pair, Subject
 from rankscope.comparison.subjects import gathered, is_measured
 from rankscope.errors import UsageError
+from rankscope.plain import now
 from rankscope.records import Report
 from rankscope.registry import unknown_name
 
@@ -146,6 +146,6 @@ def side_by_side(models: Sequence[Any], probe: Probe, align: Alignment | None = 
         sentence=sentence,
         inputs=subjects[0].report.inputs,
         notes=notes,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        created=now(),
         rankscope=__version__,
     )

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     LFS_POINTER = "git-lfs pointer, not the file it stands for"
     HTML = "web page (HTML), not a model"
     TEXT = "text file"
+    REPORT = "report of rankscope, with the sums of its pools"
     EMPTY = "empty file"
     TRUNCATED_ZIP = "zip archive without its directory"
     DAMAGED_ZIP = "damaged zip archive"

@@ -130,6 +130,7 @@ _REFUSALS: dict[Kind, _Refusal] = {
     Kind.NUMPY: _Refusal(
         "RS303", "it holds arrays, not a model", (("Arrays are inputs", "rankscope probe MODEL --input FILE"),)
     ),
+    Kind.REPORT: _Refusal("RS303", "it holds no model", (("Show it", "rankscope report FILE"),)),
     Kind.TEXT: _Refusal("RS303", "it holds no model", (("Check the path", "a model is named by its own file"),)),
     Kind.ZIP: _Refusal("RS303", "it holds no data.pkl, so torch.save did not write it", (("Unpack it", "unzip FILE"),)),
     Kind.COMPRESSED: _Refusal("RS303", "a model inside it is out of reach", (("Unpack it", "tar xf FILE"),)),

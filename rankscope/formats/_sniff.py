@@ -11,6 +11,7 @@ from rankscope.errors import LoadError
 from rankscope.formats._kinds import Kind
 from rankscope.formats._messages import is_coreml, is_graph_def, is_msgpack, is_onnx, is_saved_model
 from rankscope.formats._zip_directory import directory_size
+from rankscope.sums import is_packed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,6 +125,8 @@ def _framed(head: bytes) -> Kind | None:
         return Kind.TORCH_LEGACY
     if head[0] == 0x80 and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return Kind.PICKLE
+    if is_packed(head):
+        return Kind.REPORT
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= _SAFETENSORS_HEADER:
         return Kind.SAFETENSORS
     if head[257:262] == b"ustar":

@@ -97,11 +97,11 @@ class Renderer:
         Raises:
             UsageError: the format is binary.
         """
-        content = self.content(subject, style)
-        if isinstance(content, bytes):
+        self.check()
+        if self.binary:
             headline = f"{self.name} was not written: it is no text, and the screen would not show it"
             raise UsageError("RS607", headline, remedies=[("Write it to a file", f"-o report{self.suffixes[0]}")])
-        return content
+        return str(self.content(subject, style))
 
     def check(self) -> None:
         """Make sure that the format can be written here.

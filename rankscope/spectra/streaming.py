@@ -37,6 +37,23 @@ class Pooled:
         self.origin = self.offset = torch.empty(0, dtype=torch.float64)
         self.scatter = torch.empty(0, 0, dtype=torch.float64)
 
+    @classmethod
+    def of(cls, count: int, origin: Tensor, offset: Tensor, scatter: Tensor) -> Pooled:
+        """Sums that were kept.
+
+        Args:
+            count: how many tokens they are of.
+            origin: the first one (width,), float64.
+            offset: their mean less the first (width,), float64.
+            scatter: Σ(y − mean)(y − mean)ᵀ (width, width), float64.
+
+        Returns:
+            The pool, which owns them.
+        """
+        pool = cls()
+        pool.count, pool.origin, pool.offset, pool.scatter = count, origin, offset, scatter
+        return pool
+
     def add(self, tokens: Tensor) -> None:
         """Add tokens.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankscope._version import __version__
 from rankscope.errors import RankscopeError
+from rankscope.plain import now
 from rankscope.records import Note
 from rankscope.sweeps.axes import Spot
 from rankscope.sweeps.digits import brief_edit
@@ -217,7 +217,7 @@ class Running:
             options=self._options,
             planned=max(self._planned + self._others, len(self._points)),
             notes=tuple(self._notes),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=now(),
             rankscope=__version__,
         )
 

@@ -72,7 +72,7 @@ def modules(calls: Calls) -> dict[str, types.ModuleType]:
         calls.inputs = options
         return Inputs((), "random", notes=(Note("RS240", "inputs were inferred"),))
 
-    def measure(source: Any, found: Inputs, options: dict[str, Any], progress: Any) -> Report:
+    def measure(source: Any, found: Inputs, options: dict[str, Any], progress: Any, keep_sums: bool) -> Report:
         calls.measure = options
         return measured(calls.act, progress)
 

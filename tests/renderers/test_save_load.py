@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(CannotMeasure, match="RS602"):
         load(tmp_path / "b.json")
     save(a_report(depth=1), tmp_path / "r.csv")
-    with pytest.raises(CannotMeasure, match=r"only a report saved as \.json is read back"):
+    with pytest.raises(CannotMeasure, match=r"only a report saved as \.json or \.safetensors is read back"):
         load(tmp_path / "r.csv")
 
 

@@ -1,0 +1,131 @@
+"""Sums: what a report keeps of its pools, so that those of several runs become one; a file of safetensors holds both.
+
+No torch is imported here, and numpy late: a report without sums is read back without them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rankscope.plain import Malformed, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+KEY = "rankscope.report"
+START = b'{"__metadata__":{"' + KEY.encode()
+"""What follows the eight bytes of length in a file that `packed` made."""
+ARRAYS = ("origin", "offset", "scatter")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the tokens of a pool come from, whether each was scaled to unit norm first, and how many there are."""
+
+    stack: str
+    layer_index: int
+    unit: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """The sums of one pool, all float64; of one without tokens, which has no width either, all empty.
+
+    `origin` (width,) is its first token, `offset` (width,) the mean of all of them less the first, and `scatter`
+    (width, width) Σ(y − mean)(y − mean)ᵀ.
+    """
+
+    place: Place
+    origin: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.float64], ...]:
+        """The three of them."""
+        return (self.origin, self.offset, self.scatter)
+
+
+def packed(report: Mapping[str, Any], sums: Sequence[Sums]) -> bytes:
+    """A report and its sums as a file of safetensors.
+
+    Args:
+        report: as plain data.
+        sums: of its pools.
+
+    Returns:
+        The content of the file; the report is in its header.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    places = [{name: getattr(each.place, name) for name in Place.__slots__} for each in sums]
+    text = json.dumps({**report, "sums": places}, allow_nan=False)
+    arrays = {
+        f"{number}.{name}": np.ascontiguousarray(array)
+        for number, each in enumerate(sums)
+        for name, array in zip(ARRAYS, each.arrays, strict=True)
+    }
+    content: bytes = save(arrays, {KEY: text})
+    return content
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether a file is one that `packed` made.
+
+    Args:
+        head: its first 64 bytes.
+
+    Returns:
+        True where it says so.
+
+    Example:
+        >>> is_packed(packed({}, [])[:64]), is_packed(b"{}")
+        (True, False)
+    """
+    return head[8:].startswith(START)
+
+
+def unpacked(path: Path) -> tuple[str, tuple[Sums, ...]]:
+    """Read a file of safetensors that `packed` made.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The report as JSON text, and its sums.
+
+    Raises:
+        OSError: the file cannot be read.
+        Malformed: it was cut short, or is none that `packed` makes.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(KEY, "")
+            places = listed(Place, json.loads(text), "sums")
+            arrays = [[file.get_tensor(f"{number}.{name}") for name in ARRAYS] for number in range(len(places))]
+    except SafetensorError as error:
+        raise Malformed("it was cut short, or changed since it was written") from error
+    return text, tuple(_sums(place, *found) for place, found in zip(places, arrays, strict=True))
+
+
+def _sums(place: Place, origin: Any, offset: Any, scatter: Any) -> Sums:
+    """Refuse sums that no version writes; what merges them later must not trip over them, or pass them."""
+    import numpy as np
+
+    width = len(origin) if origin.ndim else 0
+    shapes = (origin.shape, offset.shape, scatter.shape) == ((width,), (width,), (width, width))
+    doubles = {origin.dtype, offset.dtype, scatter.dtype} == {np.dtype(np.float64)}
+    counted = isinstance(place.count, int) and place.count >= 0 and (place.count > 0) == (width > 0)
+    if not (shapes and doubles and counted and all(np.isfinite(a).all() for a in (origin, offset, scatter))):
+        raise Malformed(f"sums that are none, of layer {place.layer_index} of {place.stack!r}")
+    return Sums(place, origin, offset, scatter)
