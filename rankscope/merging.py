@@ -167,7 +167,7 @@ def _sequences(part: Report, place: tuple[str, int, bool]) -> int:
     """How many sequences went into a pool; a report of nothing but vectors does not say."""
     stack, index, unit = place
     said = (r for r in part.rows if r.scope == "pooled" and (r.stack, r.layer_index) == (stack, index))
-    return max((row.sequences for row in said if ("_unit" in row.measure) == unit), default=1)
+    return max((1, *(row.sequences for row in said if ("_unit" in row.measure) == unit)))
 
 
 def _row(same: Sequence[Row], found: Found) -> Row:
