@@ -41,7 +41,7 @@ class Pooling:
         self._collection, self._memory = collection, memory
         self._requests = {unit: [r for r in requests if r.form.startswith("unit") == unit] for unit in (False, True)}
         self._pools: dict[Key, Pooled] = {}
-        self._solved: dict[Key, Pooled] = {}
+        self._whole: dict[Key, tuple[Pooled, Place]] = {}
 
     def add(self, layer: Layer, group: Group, dtype: torch.dtype) -> None:
         """Add the tokens of sequences of equal length."""
@@ -80,13 +80,10 @@ class Pooling:
             cell.samples += [Sample(0, 0.0, pool.count, len(pool.origin))] * sequences
 
     def sums(self) -> tuple[Sums, ...]:
-        """What is known of the pools that were solved, on the CPU."""
+        """The pools that hold every sequence, once they are solved; on the CPU."""
         return tuple(
-            Sums(
-                Place(layer.stack, layer.index, unit, pool.count),
-                *(tensor.cpu().numpy() for tensor in (pool.origin, pool.offset, pool.scatter)),
-            )
-            for (layer, unit), pool in self._solved.items()
+            Sums(place, *(tensor.cpu().numpy() for tensor in (pool.origin, pool.offset, pool.scatter)))
+            for pool, place in self._whole.values()
         )
 
     def _has(self, layer: Layer, unit: bool, group: Group) -> bool:
@@ -112,12 +109,13 @@ class Pooling:
     def finish(self) -> None:
         """Turn the samples of cells, which only say what went into a pool, into the one value of the pool."""
         pools, self._pools = self._pools, {}
-        self._solved |= pools
         wanted: dict[tuple[Layer, str], list[Cell]] = {}
         for key, pool in pools.items():
             for cell in self._open(key):
                 least = cell.request.measure.min_tokens
                 cell.sequences = len(cell.samples)
+                dtype = str(cell.dtype).removeprefix("torch.")
+                self._whole[key] = pool, Place(key[0].stack, key[0].index, key[1], pool.count, cell.sequences, dtype)
                 if pool.count < least:
                     few = f"fewer than {least} {'non-zero ' if key[1] else ''}tokens"
                     cell.samples = [Sample(0, None, pool.count, cell.samples[0].width, few)]
@@ -125,7 +123,7 @@ class Pooling:
                     wanted.setdefault((key[0], cell.request.form), []).append(cell)
         left = max(1, self._memory.total - self._memory.held)
         most = max((_bytes(len(pool.origin)) for pool in pools.values()), default=1)
-        found = cpu.in_threads(partial(_solved, pools), list(wanted), max(1, left // (4 * most)))
+        found = cpu.in_threads(partial(_solved, pools), list(wanted), max(1, left // max(1, 4 * most)))
         for cells, spectrum in zip(wanted.values(), found, strict=True):
             for cell in cells:
                 _fill(cell, spectrum)

@@ -88,7 +88,7 @@ def load(path: str | Path) -> Report:
     except OSError as error:
         look = [("Look what is there", f"ls -l {path.parent}")]
         raise CannotMeasure("RS605", f"{path} was not read: {error.strerror or error}", remedies=look) from error
-    except (CannotMeasure, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (CannotMeasure, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         refusal = _refused(path, text, error)
         raise refusal from error
     return report
@@ -98,6 +98,8 @@ def _content(path: Path) -> tuple[str, tuple[Sums, ...]]:
     """The text of a report and its sums; of JSON, none."""
     with path.open("rb") as file:
         kept = is_packed(file.read(64))
+    if not kept and path.suffix.lower() == ".safetensors":
+        raise Malformed("a file of safetensors that holds no report, or was cut short")
     return unpacked(path) if kept else (path.read_text(encoding="utf-8"), ())
 
 
@@ -168,8 +170,10 @@ def _check(report: Report) -> None:
         beside = (row.min, row.max, row.std, row.error, row.ceiling, row.reference, row.floor)
         for value in (row.value, *beside, *row.samples):
             _check_number(row, value)
-        if not isinstance(row.sequences, int) or not isinstance(row.tokens, int):
+        if not all(isinstance(number, int) and number >= 0 for number in (row.sequences, row.tokens)):
             raise Malformed(f"a row of no number of sequences or tokens: {row.key}")
+        if row.samples and len(row.samples) != row.sequences:
+            raise Malformed(f"a row of {row.sequences} sequences with {len(row.samples)} samples: {row.key}")
         if row.status == "ok" and row.value is None:
             raise Malformed(f"a row of status ok without a value: {row.key}")
     for vector in report.spectra:
@@ -207,6 +211,8 @@ def _check_key(row: Row | Vector) -> None:
         raise Malformed(f"a row without stack, layer or measure: {row.key}")
     if not isinstance(row.layer_index, int) or row.status not in {"ok", "undefined", "skipped", "error"}:
         raise Malformed(f"a row with a wrong layer_index or status: {row.key}")
+    if not isinstance(row.head, int | None) or not all(isinstance(t, str | None) for t in (row.parameter, row.reason)):
+        raise Malformed(f"a row with a wrong head, parameter or reason: {row.layer} {row.measure}")
 
 
 def _check_number(row: Row | Vector, value: object) -> None:

@@ -6,7 +6,7 @@ No torch is imported here, and numpy late: a report without sums is read back wi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankscope.plain import Malformed, listed
@@ -21,17 +21,23 @@ if TYPE_CHECKING:
 KEY = "rankscope.report"
 START = b'{"__metadata__":{"' + KEY.encode()
 """What follows the eight bytes of length in a file that `packed` made."""
+TEXT = "report"
 ARRAYS = ("origin", "offset", "scatter")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the tokens of a pool come from, whether each was scaled to unit norm first, and how many there are."""
+    """Where the tokens of a pool come from: whether each was scaled to unit norm first, and how many there are.
+
+    `sequences` counts those that went into it, also where all of their tokens are zero; `dtype` is that of the model.
+    """
 
     stack: str
     layer_index: int
     unit: bool
     count: int
+    sequences: int
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,19 +67,18 @@ def packed(report: Mapping[str, Any], sums: Sequence[Sums]) -> bytes:
         sums: of its pools.
 
     Returns:
-        The content of the file; the report is in its header.
+        The content of the file. The report is a tensor of bytes, JSON in UTF-8: a header holds 100 MB at most.
     """
     import numpy as np
     from safetensors.numpy import save
 
-    places = [{name: getattr(each.place, name) for name in Place.__slots__} for each in sums]
-    text = json.dumps({**report, "sums": places}, allow_nan=False)
+    text = json.dumps({**report, "sums": [asdict(each.place) for each in sums]}, allow_nan=False)
     arrays = {
         f"{number}.{name}": np.ascontiguousarray(array)
         for number, each in enumerate(sums)
         for name, array in zip(ARRAYS, each.arrays, strict=True)
     }
-    content: bytes = save(arrays, {KEY: text})
+    content: bytes = save({TEXT: np.frombuffer(text.encode(), np.uint8), **arrays}, {KEY: "1"})
     return content
 
 
@@ -110,7 +115,7 @@ def unpacked(path: Path) -> tuple[str, tuple[Sums, ...]]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(KEY, "")
+            text = file.get_tensor(TEXT).tobytes().decode()
             places = listed(Place, json.loads(text), "sums")
             arrays = [[file.get_tensor(f"{number}.{name}") for name in ARRAYS] for number in range(len(places))]
     except SafetensorError as error:
@@ -122,10 +127,13 @@ def _sums(place: Place, origin: Any, offset: Any, scatter: Any) -> Sums:
     """Refuse sums that no version writes; what merges them later must not trip over them, or pass them."""
     import numpy as np
 
-    width = len(origin) if origin.ndim else 0
-    shapes = (origin.shape, offset.shape, scatter.shape) == ((width,), (width,), (width, width))
-    doubles = {origin.dtype, offset.dtype, scatter.dtype} == {np.dtype(np.float64)}
-    counted = isinstance(place.count, int) and place.count >= 0 and (place.count > 0) == (width > 0)
-    if not (shapes and doubles and counted and all(np.isfinite(a).all() for a in (origin, offset, scatter))):
+    kinds = {"stack": str, "layer_index": int, "unit": bool, "count": int, "sequences": int, "dtype": str}
+    if not all(isinstance(getattr(place, name), kind) for name, kind in kinds.items()):
+        raise Malformed("sums that do not say where they are from")
+    arrays, width = (origin, offset, scatter), len(origin) if origin.ndim else 0
+    fit = (origin.shape, offset.shape, scatter.shape) == ((width,), (width,), (width, width))
+    counted = place.sequences > 0 and place.count >= 0 and (place.count > 0) == (width > 0)
+    doubles = all(array.dtype == np.float64 and np.isfinite(array).all() for array in arrays)
+    if not (fit and counted and doubles and (scatter.diagonal() >= 0).all()):
         raise Malformed(f"sums that are none, of layer {place.layer_index} of {place.stack!r}")
-    return Sums(place, origin, offset, scatter)
+    return Sums(place, *arrays)

@@ -9,23 +9,26 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
+from schemas import closed
 
 import rankscope
 from rankscope.cli import main
 from rankscope.errors import CannotMeasure, UsageError
-from rankscope.sums import KEY, packed, unpacked
+from rankscope.sums import KEY, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rankscope.records import Report, Row, Vector
 
+SCHEMA = json.loads((Path(rankscope.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
 FORWARD = ["forward", "pooled:effective_rank", "pooled:effective_rank_unit_centered", "pooled:singular_values"]
 
 
@@ -103,6 +106,12 @@ def test_merging_merged_reports_is_the_same() -> None:
     assert rankscope.merge(a) is a
 
 
+def test_a_part_inside_of_a_merged_report_is_not_taken_twice() -> None:
+    a, b = run(inputs()[:4]), run(inputs()[4:])
+    with pytest.raises(CannotMeasure, match="report 1 and report 2 are of the same inputs"):
+        rankscope.merge(rankscope.merge(a, b), a)
+
+
 def test_measures_of_a_gradient_are_not_merged() -> None:
     parts = [run(part, "full") for part in torch.tensor_split(inputs(), 2)]
     merged = rankscope.merge(*parts)
@@ -157,6 +166,57 @@ def test_tokens_that_are_all_zero_in_one_part() -> None:
         assert agree(row, expected), row.key
 
 
+class Ragged(torch.nn.Module):
+    """Three blocks, the last of which drops a token of the batches of 9: no mask fits what is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        for number, layer in enumerate(self.layers):
+            x = layer(x if number < 2 or x.shape[1] == 12 else x[:, :-1])
+        return x
+
+
+def test_a_pool_that_one_run_could_not_read_whole_is_no_value() -> None:
+    torch.manual_seed(0)
+    ragged = Ragged()
+
+    def batch(count: int, tokens: int) -> dict[str, torch.Tensor]:
+        mask = torch.ones(count, tokens, dtype=torch.long)
+        mask[:, -1] = 0
+        return {"x": inputs()[:count, :tokens] + count, "attention_mask": mask}
+
+    def measured(batches: list[dict[str, torch.Tensor]]) -> Report:
+        return rankscope.probe(ragged, batches, measures=["pooled:effective_rank"], device="cpu", keep_sums=True)
+
+    batches = [batch(4, 12), batch(3, 12), batch(2, 9)]
+    merged, one = rankscope.merge(measured(batches[:1]), measured(batches[1:])), measured(batches)
+    assert [row.status for row in merged.rows] == [row.status for row in one.rows]
+    assert [row.status for row in one.rows][-1] == "undefined"
+    assert merged.rows[-1].value is None
+    assert "in report 2" in str(merged.rows[-1].reason)
+
+
+def test_inputs_of_no_finite_token_at_all() -> None:
+    bad = torch.full((2, 12, 16), torch.nan)
+    part = run(bad)
+    assert {row.status for row in part.rows if row.scope == "pooled"} == {"undefined"}
+    merged, one = rankscope.merge(run(inputs()[:4]), part), run([inputs()[:4], bad])
+    assert [row.status for row in merged.rows] == [row.status for row in one.rows]
+    assert merged.coverage == one.coverage
+    for vector, expected in zip(merged.spectra, one.spectra, strict=True):
+        assert vector.samples == expected.samples
+
+
+def test_notes_of_one_part_say_so() -> None:
+    merged = rankscope.merge(run([inputs()[:2], inputs()[2:4, :3]]), run(inputs()[4:]))
+    short = [note.text for note in merged.notes if note.code == "RS533"]
+    assert len(short) == 1
+    assert short[0].startswith("report 1: ")
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -171,9 +231,9 @@ def other_net() -> Report:
     ("other", "why"),
     [
         (other_net, "report 2 is of another model than report 1"),
-        (lambda: run(inputs()[:4]), "reports 1 and 2 are of the same inputs"),
-        (lambda: run(inputs()[4:], ["mu"]), "report 2 is of other measures than report 1"),
-        (lambda: run(inputs()[4:], layers=["layers.1"]), "report 2 is of other layers than report 1"),
+        (lambda: run(inputs()[:4]), "report 1 and report 2 are of the same inputs"),
+        (lambda: run(inputs()[4:], ["mu"]), "report 2 is of another row than report 1"),
+        (lambda: run(inputs()[4:], layers=["layers.1"]), "report 2 is of another layer than report 1"),
         (lambda: run(inputs()[4:], spectra="svd"), "report 2 is of another way to spectra than report 1"),
         (lambda: run(inputs()[4:].double(), dtype="float64"), "report 2 is of another dtype than report 1"),
     ],
@@ -187,10 +247,10 @@ def test_what_no_one_run_could_give_is_refused(other: Callable[[], Report], why:
 def test_reports_made_by_hand_are_refused_in_words() -> None:
     a, b = run(inputs()[:4]), run(inputs()[4:])
     wrong = {**a.environment, "dtype": "save"}
-    with pytest.raises(CannotMeasure, match="names no floating dtype, but 'save'"):
+    with pytest.raises(CannotMeasure, match="report 1 names no dtype that is measured, but 'save'"):
         rankscope.merge(replace(a, environment=wrong), replace(b, environment=wrong))
     narrow = replace(b.sums[0], origin=np.zeros(3), offset=np.zeros(3), scatter=np.eye(3))
-    with pytest.raises(CannotMeasure, match=r"the widths of layer 0 of layers\.\* differ"):
+    with pytest.raises(CannotMeasure, match=r"the sums of layer 0 of layers\.\* are of different widths"):
         rankscope.merge(a, replace(b, sums=(narrow, *b.sums[1:])))
     with pytest.raises(TypeError, match="at least one report"):
         rankscope.merge()
@@ -223,6 +283,7 @@ def test_the_command_merges_files(parts: list[str], capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert err == ""
     assert "merged of 2 runs" in out
+    jsonschema.validate(json.loads(Path("whole.json").read_text(encoding="utf-8")), closed(SCHEMA))
     found = rankscope.load("whole.json")
     for row, expected in zip(found.rows, whole().rows, strict=True):
         assert agree(row, expected), row.key
@@ -252,6 +313,9 @@ def test_probe_writes_the_sums_where_that_format_is_named(
     assert "RS608" in capsys.readouterr().err
     assert main(["report", "1.safetensors", "--format", "safetensors"]) == 2
     assert "RS607" in capsys.readouterr().err
+    assert main(["report", "1.safetensors", "2.safetensors", "--merge"]) == 3  # of another seed
+    said = " ".join(capsys.readouterr().err.split())
+    assert "report 2 (2.safetensors) is of another model than report 1 (1.safetensors)" in said
     assert main(["probe", "1.safetensors"]) == 3
     assert "rankscope report 1.safetensors" in capsys.readouterr().err
 
@@ -262,6 +326,8 @@ def test_the_format_of_sums_needs_them_only_where_there_are_pools(tmp_path: Path
     with pytest.raises(UsageError, match="keep_sums=True"):
         run(inputs(), keep_sums=False).save(tmp_path / "pools.safetensors")
     assert not (tmp_path / "pools.safetensors").exists()
+    run(inputs(), ["mu", "pooled:effective_rank"], memory="4KiB").save(tmp_path / "skipped.safetensors")
+    assert rankscope.load(tmp_path / "skipped.safetensors").sums == ()
 
 
 def _cut(path: Path) -> None:
@@ -270,19 +336,66 @@ def _cut(path: Path) -> None:
 
 def _changed(name: str, array: Any) -> Callable[[Path], None]:
     def change(path: Path) -> None:
-        arrays, text = load_file(path), unpacked(path)[0]
-        save_file({**arrays, name: array}, path, {KEY: text})
+        arrays = load_file(path)
+        save_file({**arrays, name: array}, path, {KEY: "1"})
 
     return change
 
 
 def _without(path: Path) -> None:
-    text = unpacked(path)[0]
-    save_file({"x": np.zeros(1)}, path, {KEY: text})
+    save_file({"report": load_file(path)["report"]}, path, {KEY: "1"})
 
 
 def _no_report(path: Path) -> None:
     path.write_bytes(packed({"schema": "rankscope.report/1"}, ()))
+
+
+def _text(**changed: Any) -> Callable[[Path], None]:
+    """Facts of the inputs, of the first sums and of the first row, changed."""
+
+    def change(path: Path) -> None:
+        arrays = load_file(path)
+        data = json.loads(arrays["report"].tobytes())
+        data["inputs"] |= changed.pop("inputs", {})
+        data["sums"][0] |= changed.pop("sums", {})
+        data["rows"][0] |= changed
+        content = np.frombuffer(json.dumps(data).encode(), np.uint8)
+        save_file({**arrays, "report": content}, path, {KEY: "1"})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (_text(inputs={"seed": [1]}), "RS611"),
+        (_text(inputs={"sha256": ["q"]}), "RS611"),
+        (_text(inputs={"sequences": -1}), "RS611"),
+        (_text(inputs={"parts": {}}), "RS611"),
+        (_text(sums={"stack": {}}), "RS602"),
+        (_text(sums={"unit": "no"}), "RS602"),
+        (_text(sums={"sequences": 0}), "RS602"),
+        (_text(sums={"dtype": "float4_e2m1fn_x2"}), "RS611"),
+        (_text(sequences=-4), "RS602"),
+        (_text(sequences=10**14), "RS602"),
+        (_text(samples=[10**400] * 4), "RS602"),
+        (_text(head={}), "RS602"),
+        (_text(reason=3), "RS602"),
+    ],
+)
+def test_a_report_changed_by_hand_is_refused(
+    spoil: Callable[[Path], None], code: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(Path(parts[0]))
+    assert main(["report", *parts, "--merge", "-o", "whole.json"]) == 3
+    assert code in capsys.readouterr().err
+    assert not Path("whole.json").exists()
+
+
+def test_rows_without_samples_have_no_value(parts: list[str]) -> None:
+    _text(samples=[])(Path(parts[0]))
+    row = rankscope.merge(*parts).rows[0]
+    assert (row.status, row.value, row.reason) == ("skipped", None, "its samples were not kept")
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,12 @@ def command(ctx: click.Context, /, reports: tuple[Path, ...], merge: bool, **_: 
     of = CERTIFICATES if alone else RENDERERS
     screen = screen_for(form, outputs, of)
     check(outputs, form, of, wide=wide)
-    found: Any = load_certificate(reports[0]) if alone else [load(path) for path in reports]
     if merge:
         from rankscope.merging import merge as merged
 
-        found = [merged(*found)]
+        found: Any = [merged(*reports)]
+    else:
+        found = load_certificate(reports[0]) if alone else [load(path) for path in reports]
     text = screen.text(found, terminal.style(wide))
     save_all(found, outputs, wide, form, of)
     terminal.result(text)

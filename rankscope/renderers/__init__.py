@@ -269,7 +269,6 @@ def _warn_of_nothing(name: str, reports: Sequence[Report]) -> None:
     """A warning where all that reports hold are measures of several numbers, which no line of rows can carry."""
     apart = ", ".join(dict.fromkeys(vector.measure for report in reports for vector in report.spectra))
     if apart:
-        text = (
-            f"the {name} holds no row: what was measured, {apart}, is several numbers a sequence, kept in .json alone"
-        )
+        kept = "several numbers a sequence, kept in .json and .safetensors alone"
+        text = f"the {name} holds no row: what was measured, {apart}, is {kept}"
         warnings.warn(text, DegradedWarning, stacklevel=4)

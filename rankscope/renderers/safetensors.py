@@ -11,7 +11,7 @@ from rankscope.sums import packed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rankscope.records import Report
+    from rankscope.records import Report, Row, Vector
 
 
 @renderer("safetensors", ".safetensors", binary=True)
@@ -30,7 +30,9 @@ def write(reports: Sequence[Report], stream: BinaryIO, _: Style) -> None:
         headline = f"safetensors was not written: it holds one report, and there are {len(reports)}"
         raise UsageError("RS608", headline, remedies=[("Make one of them", "rankscope report A B --merge -o FILE")])
     (report,) = reports
-    if not report.sums and any(row.scope == "pooled" for row in (*report.rows, *report.spectra)):
+    every: list[Row | Vector] = [*report.rows, *report.spectra]
+    pooled = [each for each in every if each.scope == "pooled"]
+    if not report.sums and any(each.status == "ok" for each in pooled):
         raise UsageError(
             "RS610",
             "safetensors was not written: the report has pooled measures, and the sums behind them were not kept",
