@@ -74,7 +74,9 @@ class Pooling:
         Raises:
             ValueError: the one that is here has another width.
         """
-        self._pools.setdefault((layer, unit), Pooled()).merge(pool)
+        mine = self._pools.setdefault((layer, unit), Pooled())
+        self._memory.held += _bytes(len(pool.origin)) if not mine.count else 0
+        mine.merge(pool)
         for request in self._requests[unit]:
             cell = self._collection.cell(request, layer, dtype=dtype)
             cell.samples += [Sample(0, 0.0, pool.count, len(pool.origin))] * sequences

@@ -22,6 +22,8 @@ KEY = "rankscope.report"
 START = b'{"__metadata__":{"' + KEY.encode()
 """What follows the eight bytes of length in a file that `packed` made."""
 TEXT = "report"
+MOST = 2**53
+"""Tokens; so many float64 can count."""
 ARRAYS = ("origin", "offset", "scatter")
 
 
@@ -120,6 +122,8 @@ def unpacked(path: Path) -> tuple[str, tuple[Sums, ...]]:
             arrays = [[file.get_tensor(f"{number}.{name}") for name in ARRAYS] for number in range(len(places))]
     except SafetensorError as error:
         raise Malformed("it was cut short, or changed since it was written") from error
+    if len({(place.stack, place.layer_index, place.unit) for place in places}) < len(places):
+        raise Malformed("sums of one layer twice")
     return text, tuple(_sums(place, *found) for place, found in zip(places, arrays, strict=True))
 
 
@@ -132,8 +136,18 @@ def _sums(place: Place, origin: Any, offset: Any, scatter: Any) -> Sums:
         raise Malformed("sums that do not say where they are from")
     arrays, width = (origin, offset, scatter), len(origin) if origin.ndim else 0
     fit = (origin.shape, offset.shape, scatter.shape) == ((width,), (width,), (width, width))
-    counted = place.sequences > 0 and place.count >= 0 and (place.count > 0) == (width > 0)
+    counted = place.sequences > 0 and 0 <= place.count < MOST and (place.count > 0) == (width > 0)
     doubles = all(array.dtype == np.float64 and np.isfinite(array).all() for array in arrays)
-    if not (fit and counted and doubles and (scatter.diagonal() >= 0).all()):
+    if not (fit and counted and doubles and _is_scatter(scatter)):
         raise Malformed(f"sums that are none, of layer {place.layer_index} of {place.stack!r}")
     return Sums(place, *arrays)
+
+
+def _is_scatter(matrix: NDArray[np.float64]) -> bool:
+    """Whether a matrix is symmetric, as far as rounding goes, and no entry larger than those of its diagonal allow."""
+    sizes = matrix.diagonal()
+    if not len(sizes):
+        return True
+    slack = 1e-9 * sizes.max()
+    fits = bool((abs(matrix - matrix.T) <= slack).all() and (abs(matrix) <= sizes.max() + slack).all())
+    return fits and bool((sizes >= 0).all())

@@ -21,6 +21,7 @@ from schemas import closed
 import rankscope
 from rankscope.cli import main
 from rankscope.errors import CannotMeasure, UsageError
+from rankscope.records import Note
 from rankscope.sums import KEY, packed
 
 if TYPE_CHECKING:
@@ -208,13 +209,23 @@ def test_inputs_of_no_finite_token_at_all() -> None:
     assert merged.coverage == one.coverage
     for vector, expected in zip(merged.spectra, one.spectra, strict=True):
         assert vector.samples == expected.samples
+    mixed = [[inputs()[:4]], [inputs()[4:6, :3], bad]]
+    merged, one = (
+        rankscope.merge(*[run(part, ["mu", "singular_values"]) for part in mixed]),
+        run([*mixed[0], *mixed[1]], ["mu", "singular_values"]),
+    )
+    assert [len(vector.samples) for vector in merged.spectra] == [len(vector.samples) for vector in one.spectra]
 
 
 def test_notes_of_one_part_say_so() -> None:
     merged = rankscope.merge(run([inputs()[:2], inputs()[2:4, :3]]), run(inputs()[4:]))
-    short = [note.text for note in merged.notes if note.code == "RS533"]
-    assert len(short) == 1
-    assert short[0].startswith("report 1: ")
+    short = "sequences have fewer than 4 tokens and are left out"
+    assert [note.text for note in merged.notes if note.code == "RS533"] == [f"2 of 9 {short}"]
+    both = rankscope.merge(*[run([inputs()[n : n + 2], inputs()[n : n + 2, :3]]) for n in (0, 2)])
+    assert [note.text for note in both.notes if note.code == "RS533"] == [f"4 of 8 {short}"]
+    noted = [replace(run(inputs()[n : n + 3]), notes=(Note("RS340", f"part {n}"),)) for n in (0, 3)]
+    texts = [note.text for note in rankscope.merge(*noted).notes if note.code == "RS340"]
+    assert texts == ["report 1: part 0", "report 2: part 3"]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -230,12 +241,12 @@ def other_net() -> Report:
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        (other_net, "report 2 is of another model than report 1"),
+        (other_net, "report 2 has another model than report 1"),
         (lambda: run(inputs()[:4]), "report 1 and report 2 are of the same inputs"),
-        (lambda: run(inputs()[4:], ["mu"]), "report 2 is of another row than report 1"),
-        (lambda: run(inputs()[4:], layers=["layers.1"]), "report 2 is of another layer than report 1"),
-        (lambda: run(inputs()[4:], spectra="svd"), "report 2 is of another way to spectra than report 1"),
-        (lambda: run(inputs()[4:].double(), dtype="float64"), "report 2 is of another dtype than report 1"),
+        (lambda: run(inputs()[4:], ["mu"]), "report 2 has another row than report 1"),
+        (lambda: run(inputs()[4:], layers=["layers.1"]), "report 2 has another layer than report 1"),
+        (lambda: run(inputs()[4:], spectra="svd"), "report 2 has another way to spectra than report 1"),
+        (lambda: run(inputs()[4:].double(), dtype="float64"), "report 2 has another dtype than report 1"),
     ],
 )
 def test_what_no_one_run_could_give_is_refused(other: Callable[[], Report], why: str) -> None:
@@ -317,7 +328,7 @@ def test_probe_writes_the_sums_where_that_format_is_named(
     assert "RS607" in capsys.readouterr().err
     assert main(["report", "1.safetensors", "2.safetensors", "--merge"]) == 3  # of another seed
     said = " ".join(capsys.readouterr().err.split())
-    assert "report 2 (2.safetensors) is of another model than report 1 (1.safetensors)" in said
+    assert "report 2 (2.safetensors) has another model than report 1 (1.safetensors)" in said
     assert main(["probe", "1.safetensors"]) == 3
     assert "rankscope report 1.safetensors" in capsys.readouterr().err
 
@@ -359,6 +370,7 @@ def _text(**changed: Any) -> Callable[[Path], None]:
         arrays = load_file(path)
         data = json.loads(arrays["report"].tobytes())
         data["inputs"] |= changed.pop("inputs", {})
+        data["coverage"] |= changed.pop("coverage", {})
         data["sums"][0] |= changed.pop("sums", {})
         data["rows"][0] |= changed
         content = np.frombuffer(json.dumps(data).encode(), np.uint8)
@@ -382,6 +394,11 @@ def _text(**changed: Any) -> Callable[[Path], None]:
         (_text(sequences=10**14), "RS602"),
         (_text(samples=[10**400] * 4), "RS602"),
         (_text(head={}), "RS602"),
+        (_text(samples=[1.7e308] * 4, value=1.7e308), "RS611"),
+        (_text(coverage={"fired": "x"}), "RS602"),
+        (_text(coverage={"skipped": {"a": {}}}), "RS602"),
+        (_text(sums={"count": 10**30}), "RS602"),
+        (_text(sums={"layer_index": 1}), "RS602"),
         (_text(reason=3), "RS602"),
     ],
 )
@@ -410,6 +427,8 @@ def test_rows_without_samples_have_no_value(parts: list[str]) -> None:
         _changed("0.origin", np.zeros(16, np.float32)),
         _changed("0.offset", np.full(16, np.nan)),
         _changed("0.origin", np.zeros(())),
+        _changed("0.scatter", np.triu(np.ones((16, 16)))),
+        _changed("0.scatter", -np.eye(16)),
     ],
 )
 def test_a_spoiled_file_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from rankscope._version import __version__
 from rankscope.depth import verdicts
-from rankscope.merging.agreement import DTYPES, check
+from rankscope.merging.agreement import DTYPES, check, refused
 from rankscope.merging.entries import merged_row, merged_vector, pooled
 from rankscope.plain import now
 from rankscope.records import Note, Report, Row, Vector, display_name
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from rankscope.merging.agreement import Part
     from rankscope.records import Coverage
 
+SHORT = re.compile(r"(?P<whose>(?:.*: )?)(?P<count>\d+) of \d+ (?P<what>sequences have fewer than \d+ tokens .*)")
+"""What RS533 says of one run."""
 OF_ONE_RUN = {"RS512", "RS531", "RS534"}
 """Notes on what is found of a layer or a gradient of one run, and not of the whole."""
 
@@ -63,7 +66,11 @@ def merge(*reports: Report | str | Path) -> Report:
         return first
     check(parts)
     found, sums = pooled(parts)
-    rows = tuple(merged_row(same, found) for same in _alike(parts, "rows"))
+    try:
+        rows = tuple(merged_row(same, found) for same in _alike(parts, "rows"))
+    except OverflowError as large:
+        error = refused("samples are too large to be added")
+        raise error from large
     spectra = tuple(merged_vector(same, found, parts) for same in _alike(parts, "spectra"))
     eps = torch.finfo(DTYPES[first.environment["dtype"]]).eps
     depth, told = verdicts(rows, eps)
@@ -121,14 +128,20 @@ def _coverage(parts: Sequence[Part], entries: Sequence[Row | Vector]) -> Coverag
 
 
 def _notes(parts: Sequence[Part], eps: float) -> list[Note]:
-    """The notes of all, each once; of one that is not of all parts it is said which it is of."""
-    own = [(name, note) for name, report in parts for note in _lasting(report, eps)]
+    """The notes of all, each once; short sequences are added up, and of a note not of all parts it is said of which."""
+    total = sum(report.inputs["sequences"] for _, report in parts)
+    short: Counter[tuple[str, str]] = Counter()
+    own: list[tuple[str, Note]] = []
+    for name, report in parts:
+        for note in _lasting(report, eps):
+            if counted := SHORT.fullmatch(note.text):
+                short[counted["whose"], counted["what"]] += int(counted["count"])
+            else:
+                own.append((name, note))
     times = Counter(note for _, note in own)
-    return list(
-        dict.fromkeys(
-            note if times[note] >= len(parts) else replace(note, text=f"{name}: {note.text}") for name, note in own
-        )
-    )
+    every = [note if times[note] == len(parts) else replace(note, text=f"{name}: {note.text}") for name, note in own]
+    added = [Note("RS533", f"{whose}{count} of {total} {what}") for (whose, what), count in short.items()]
+    return [*dict.fromkeys(every), *added]
 
 
 def _lasting(report: Report, eps: float) -> list[Note]:

@@ -12,7 +12,7 @@ from rankscope.records import display_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rankscope.records import Report
+    from rankscope.records import Keyed, Report
 
 Part = tuple[str, "Report"]  # with its name in a message
 DTYPES = {
@@ -27,12 +27,22 @@ def _model(report: Report) -> list[Any]:
     return [name, *(facts.get(key) for key in ("class", "parameters", "edits")), *seeds]
 
 
+def _words(entry: Keyed) -> str:
+    """The key of a row."""
+    of = "".join(
+        f", {name} {value}" for name, value in (("head", entry.head), ("of", entry.parameter)) if value is not None
+    )
+    return (
+        f"{entry.measure} (version {entry.version}) at {entry.layer} of {entry.stack}, {entry.scope}, {entry.site}{of}"
+    )
+
+
 SAME: dict[str, Callable[[Report], list[Any]]] = {
     "model": _model,
     "dtype": lambda report: [report.environment.get("dtype")],
     "way to spectra": lambda report: [report.environment.get("spectra")],
     "layer": lambda report: [(layer.stack, layer.index, layer.name) for layer in report.layers],
-    "row": lambda report: [(*each.key, each.version) for each in (*report.rows, *report.spectra)],
+    "row": lambda report: [_words(each) for each in (*report.rows, *report.spectra)],
 }
 """What reports have to agree in, by its name."""
 
@@ -51,12 +61,12 @@ def check(parts: Sequence[Part]) -> None:
         for what, of in SAME.items():
             ours, theirs = of(first), of(report)
             if ours != theirs:
-                differ = ((a, b) for a, b in zip(ours, theirs, strict=False) if a != b)
-                here, there = next(differ, (f"{len(ours)}", f"{len(theirs)}"))
-                why = f"{other} is of another {what} than {one}"
-                error = refused(why, [(one, display_name(str(here))), (other, display_name(str(there)))])
+                sides = ((one, ours, theirs), (other, theirs, ours))
+                alone = [(name, [each for each in mine if each not in others]) for name, mine, others in sides]
+                details = [(f"in {name} alone", display_name(str(each[0]))) for name, each in alone if each]
+                error = refused(f"{other} has another {what} than {one}", details)
                 raise error
-    if (dtype := first.environment.get("dtype")) not in DTYPES:
+    if (dtype := str(first.environment.get("dtype"))) not in DTYPES:
         error = refused(f"{one} names no dtype that is measured, but {dtype!r}")
         raise error
     seen: dict[str, str] = {}
@@ -101,6 +111,7 @@ def refused(
     Returns:
         The error, to be raised by the caller.
     """
-    anew = [("Measure that part anew, with the same model and options", "rankscope probe MODEL -o PART.safetensors")]
+    same = "Measure that part anew, with the same model, --measures, --layers and --memory"
+    anew = [(same, "rankscope probe MODEL -o PART.safetensors")]
     headline = f"the reports were not merged: {why}"
     return CannotMeasure("RS611", headline, details=list(details), remedies=list(remedies or anew))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rankscope.measures import Request
     from rankscope.merging.agreement import Part
-    from rankscope.records import Status
+    from rankscope.records import Report, Status
     from rankscope.sums import Sums
 
 Entry = TypeVar("Entry", Row, Vector)
@@ -134,11 +134,22 @@ def merged_vector(same: Sequence[tuple[str, Vector]], found: Found, parts: Seque
     if status == "ok" and first.scope == "pooled":
         vector: Vector = found[first.key]
         return vector
-    lengths = {name: report.inputs["sequences"] for name, report in parts}
-    several = [each.samples or (None,) * lengths[name] for name, each in same if each in taken]
+    several = (
+        each.samples or (None,) * _sequences(report, each)
+        for (_, each), (_, report) in zip(same, parts, strict=True)
+        if any(each is one for one in taken)
+    )
     samples = tuple(chain.from_iterable(several)) if first.scope == "sequence" else ()
     error = _largest(taken) if status == "ok" else None
     return replace(first, samples=samples if any(samples) else (), error=error, status=status, reason=reason)
+
+
+def _sequences(report: Report, vector: Vector) -> int:
+    """Of how many sequences the rows beside it are; a vector does not say."""
+    place = (vector.stack, vector.layer_index, vector.site, vector.scope)
+    beside = (r.sequences for r in report.rows if (r.stack, r.layer_index, r.site, r.scope) == place)
+    count: int = next(beside, report.inputs["sequences"])
+    return count
 
 
 def _taken(same: Sequence[tuple[str, Entry]], found: Found) -> tuple[list[Entry], Status, str | None]:
@@ -160,8 +171,8 @@ def _taken(same: Sequence[tuple[str, Entry]], found: Found) -> tuple[list[Entry]
             return every, "ok", None
     if bad:
         return every, bad[0][1].status, "; ".join(f"{entry.reason} in {name}" for name, entry in bad)
-    known = first.key in found or not _requests({first.measure})
-    return every, "skipped", OTHER_FORMULA if known else NO_SUMS
+    has_sums = first.key in found or not _requests({first.measure})
+    return every, "skipped", OTHER_FORMULA if has_sums else NO_SUMS
 
 
 def _largest(taken: Sequence[Row] | Sequence[Vector]) -> float | None:
