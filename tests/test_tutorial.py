@@ -67,9 +67,14 @@ class Session:
         return done.stdout.decode()
 
     def python(self, body: str) -> str:
-        """What Python code prints."""
-        with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.chdir(self.folder):
-            exec(compile(body, "<page>", "exec"), self.names)
+        """What Python code prints; on as many threads as in the shell, for the page shows what differs by a bit."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(int(ENVIRONMENT["OMP_NUM_THREADS"]))
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.chdir(self.folder):
+                exec(compile(body, "<page>", "exec"), self.names)
+        finally:
+            torch.set_num_threads(threads)
         return printed.getvalue()
 
 
