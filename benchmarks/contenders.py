@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from benchmarks.setting import Job, Setting
+    from rankscope.measures import Form
 
 CHEAP = ("mu", "mu_bar", "token_norm_ratio", "participation_ratio", "stable_rank")
 SAME = ("mu", "effective_rank", "stable_rank", "participation_ratio", "numerical_rank")
 """What the naive hook computes, in its order."""
+FORMS: tuple[Form, ...] = ("raw", "unit")
+"""Of the exact spectra of `forward`."""
 EPS32 = 2.0**-23
 Numbers = dict[tuple[int, int], tuple[float, ...]]
 
@@ -49,7 +52,7 @@ def ours(*measures: str, **options: Any) -> Callable[[Job], Any]:
 def spectra(setting: Setting, tokens: Tensor) -> None:
     """What `forward` does for its raw and unit spectra and for nothing else, of the same tokens in every layer."""
     for _ in range(setting.batches):
-        solve([moments(tokens, [("raw", "spectrum"), ("unit", "spectrum")]) for _ in range(setting.depth + 1)])
+        solve([moments(tokens, [(form, "spectrum") for form in FORMS]) for _ in range(setting.depth + 1)])
 
 
 def naive(job: Job) -> Numbers:

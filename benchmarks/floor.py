@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from benchmarks.contenders import spectra
+from benchmarks.contenders import FORMS, spectra
 from benchmarks.timing import seconds
 from rankscope.spectra.cpu import in_threads
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from benchmarks.setting import Setting
 
-FORMS = ("raw", "unit")
 MOST = 10_000  # calls a timing
 COPIED = 1 << 28  # bytes; larger than the caches of most machines
 

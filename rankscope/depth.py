@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 RESIDUAL = "rank_one_residual_unit"
 MU_BAR = "mu_bar_unit"
 RANK = "effective_rank_unit"
-_TOO_FEW = re.compile(r"fewer than \d+ tokens")  # what a row says where no sequence of the layer is long enough
+TOO_FEW = re.compile(r"fewer than \d+ tokens")
+"""What a row says where no sequence of the layer is long enough."""
 # Rank of the differences between tokens, the one that is there first.
 _CENTERED = ("effective_rank_centered", "participation_ratio_centered")
 
@@ -93,7 +94,7 @@ class Stack:
     def short(self) -> list[int]:
         """The layers at the end with too few tokens to be judged: pooled, or down to a token for the class."""
         found = sorted(self.rows.get(RESIDUAL, ()))
-        last = next((k for k in reversed(found) if not _TOO_FEW.fullmatch(self.rows[RESIDUAL][k].reason or "")), None)
+        last = next((k for k in reversed(found) if not TOO_FEW.fullmatch(self.rows[RESIDUAL][k].reason or "")), None)
         return [k for k in found if last is not None and k > last]
 
     def layer(self, k: int) -> str:

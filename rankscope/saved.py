@@ -193,10 +193,11 @@ def _check_facts(report: Report) -> None:
     for name in ("model", "inputs", "environment"):
         if not isinstance(getattr(report, name), dict):
             raise Malformed(f"{name} is no object")
-    counts, skipped = [report.coverage.found, report.coverage.fired, report.coverage.measured], report.coverage.skipped
-    if not isinstance(skipped, dict) or not all(isinstance(each, str) for each in skipped.values()):
+    coverage = report.coverage
+    if not isinstance(coverage.skipped, dict) or not all(isinstance(why, str) for why in coverage.skipped.values()):
         raise Malformed("coverage.skipped is no object of texts")
-    if not all(isinstance(count, int) for count in (*counts, report.coverage.hooked)):
+    counts = (coverage.found, coverage.hooked, coverage.fired, coverage.measured)
+    if not all(isinstance(count, int) for count in counts):
         raise Malformed("coverage without counts")
     for note in report.notes:
         if not isinstance(note.code, str) or not isinstance(note.text, str):

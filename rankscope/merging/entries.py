@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from dataclasses import replace
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from rankscope.collection import Collection
+from rankscope.depth import TOO_FEW
 from rankscope.errors import UsageError
 from rankscope.measures import resolve
 from rankscope.memory import Memory
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Entry = TypeVar("Entry", Row, Vector)
 Found = dict[tuple[Any, ...], Any]
-TOO_FEW = re.compile(r"fewer than \d+ tokens")
-"""What a row says where all sequences of its report are too short: they are left out, as in one run."""
 NO_SAMPLES = "its samples were not kept"
 NO_SUMS = "the sums of its pool were not kept: save each report as .safetensors"
 OTHER_FORMULA = "it was measured by a version of rankscope, or a plug-in, with another formula"
@@ -159,7 +157,7 @@ def _taken(same: Sequence[tuple[str, Entry]], found: Found) -> tuple[list[Entry]
     if first.scope == "batch":
         return every, "skipped", ONE_LOSS
     bad = [(name, entry) for name, entry in same if entry.status != "ok"]
-    if first.scope == "sequence":
+    if first.scope == "sequence":  # where all of a report are too short, they are left out, as in one run
         bad = [(name, entry) for name, entry in bad if not TOO_FEW.fullmatch(entry.reason or "")]
         every = [entry for entry in every if not TOO_FEW.fullmatch(entry.reason or "")] or every
         if not bad:
